@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::Store;
+use crate::{Store, Unsettled};
 use kiln_oci::{Sha256, Timestamp};
 use kiln_tree::{Blake3, Encode, Encoder, LayerId};
 
@@ -210,7 +210,11 @@ impl CacheBackend for Actions {
         let get = |key: &ActionKey| {
             let path = self.path(*key);
             let (bytes, metadata) = read(&path)?;
-            let record = serde_json::from_slice(&bytes).ok()?;
+            let record: ActionRecord = serde_json::from_slice(&bytes).ok()?;
+            // With the top of a stack, all of it stays.
+            if let Some(top) = record.state.layers.last() {
+                self.store.hold(Unsettled::Layer(top.layer));
+            }
             let last_used = metadata.modified().map_or(now, Timestamp::from);
             if now.since(last_used) > USE_RESOLUTION {
                 // Without the right to write, the record is used all the same.

@@ -83,6 +83,7 @@ impl Blobs {
     /// Returns the blob's length in bytes, or none if it is not here.
     #[must_use]
     pub fn size(&self, digest: Sha256) -> Option<u64> {
+        self.store.hold(Unsettled::Blob(digest));
         fs::metadata(self.path(digest)).ok().map(|m| m.len())
     }
 
@@ -139,6 +140,7 @@ impl Blobs {
     /// # Errors
     /// [`BlobError::Missing`] if it is not here.
     pub fn open(&self, digest: Sha256) -> Result<File, BlobError> {
+        self.store.hold(Unsettled::Blob(digest));
         let path = self.path(digest);
         File::open(&path).map_err(|source| match source.kind() {
             ErrorKind::NotFound => BlobError::Missing(digest),
@@ -188,6 +190,7 @@ impl Blobs {
     /// # Errors
     /// When no file can be made.
     pub fn writer(&self) -> Result<BlobWriter, BlobError> {
+        self.store.admit_collection();
         let path = self.store.work_file().map_err(|source| BlobError::Io {
             path: self.store.path("work"),
             source,
@@ -239,6 +242,7 @@ impl BlobWriter {
         }
         let path = self.blobs.path(actual);
         let store = &self.blobs.store;
+        store.hold(Unsettled::Blob(actual));
         let _announced = store.announce(Unsettled::Blob(actual)).map_err(failed)?;
         match fs::rename(&temporary, &path) {
             Err(error) if error.kind() == ErrorKind::NotFound => {

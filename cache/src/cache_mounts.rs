@@ -19,7 +19,7 @@ use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
 use crate::actions::touch;
-use crate::{LockWait, Store};
+use crate::{Leased, LockWait, Store};
 use kiln_tree::Blake3;
 
 /// Makes the directory at a path, the beginning of a new copy.
@@ -114,6 +114,10 @@ pub fn cache_mount_place(store: &Store, key: Blake3) -> PathBuf {
     store.path(format!("cachemounts/{}", key.hex()))
 }
 
+fn tree(key: Blake3) -> Leased {
+    Leased::Tree(format!("cachemounts/{}", key.hex()))
+}
+
 /// Reads what the last step left in the cache mount called `key`: the first of its copies that no
 /// step holds.
 ///
@@ -121,6 +125,7 @@ pub fn cache_mount_place(store: &Store, key: Blake3) -> PathBuf {
 /// When the state directory cannot be read or a lock not be taken.
 pub fn read_cache_mount(store: &Store, key: Blake3) -> io::Result<CacheReading> {
     let top = cache_mount_place(store, key);
+    store.hold(tree(key));
     let gate = match open_gate(&top) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(CacheReading::Nothing),
         other => other?,
@@ -167,6 +172,7 @@ pub fn take_cache_mount(
     fill: &FillCacheMount<'_>,
 ) -> io::Result<CacheAttempt> {
     let top = cache_mount_place(store, key);
+    store.hold(tree(key));
     fs::create_dir_all(&top)?;
     let gate = open_gate(&top)?;
     if !locked(gate.try_lock_shared())? {

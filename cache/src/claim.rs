@@ -4,9 +4,10 @@
 //! A claim is a flock on a file named by the key, so the kernel ends it with the process that holds
 //! it, however that process ends. The files are empty and stay; collecting garbage removes them.
 
-use std::fs::{File, TryLockError};
+use std::fs::{self, File, TryLockError};
 use std::io::{self, ErrorKind};
-use std::path::PathBuf;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
 
 use crate::{ActionKey, Store};
 
@@ -37,11 +38,50 @@ pub struct LockWait {
 /// # Errors
 /// When the lock file cannot be made or locked.
 pub fn claim(store: &Store, key: ActionKey) -> io::Result<ClaimAttempt> {
-    let file = open(store, key)?;
-    match file.try_lock() {
-        Ok(()) => Ok(ClaimAttempt::Claimed(Claim { _lock: file })),
-        Err(TryLockError::WouldBlock) => Ok(ClaimAttempt::Busy(LockWait { file })),
-        Err(TryLockError::Error(error)) => Err(error),
+    loop {
+        let (file, path) = open(store, key)?;
+        match file.try_lock() {
+            // A collector may have removed it in between.
+            Ok(()) if is_at(&file, &path)? => {
+                return Ok(ClaimAttempt::Claimed(Claim { _lock: file }));
+            }
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                store.admit_collection();
+                return Ok(ClaimAttempt::Busy(LockWait { file }));
+            }
+            Err(TryLockError::Error(error)) => return Err(error),
+        }
+    }
+}
+
+/// Removes the files of claims that nobody has.
+///
+/// # Errors
+/// When one cannot be looked at or removed.
+pub fn remove_free_claims(store: &Store) -> io::Result<()> {
+    for (path, _) in store.spread_files("locks")? {
+        let file = match File::open(&path) {
+            Err(error) if error.kind() == ErrorKind::NotFound => continue,
+            other => other?,
+        };
+        if file.try_lock().is_ok() {
+            match fs::remove_file(&path) {
+                Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Says whether an open file is still what has this name.
+fn is_at(file: &File, path: &Path) -> io::Result<bool> {
+    let own = file.metadata()?;
+    match fs::metadata(path) {
+        Ok(found) => Ok((found.dev(), found.ino()) == (own.dev(), own.ino())),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
     }
 }
 
@@ -73,7 +113,7 @@ impl LockWait {
     }
 }
 
-fn open(store: &Store, key: ActionKey) -> io::Result<File> {
+fn open(store: &Store, key: ActionKey) -> io::Result<(File, PathBuf)> {
     let hex = key.0.hex();
     let path: PathBuf = store.path(format!("locks/{}/{hex}", &hex[..2]));
     let open = || {
@@ -83,13 +123,14 @@ fn open(store: &Store, key: ActionKey) -> io::Result<File> {
             .write(true)
             .open(&path)
     };
-    match open() {
+    let file = match open() {
         Err(error) if error.kind() == ErrorKind::NotFound => {
-            std::fs::create_dir_all(path.parent().expect("locks lie below the root"))?;
-            open()
+            fs::create_dir_all(path.parent().expect("locks lie below the root"))?;
+            open()?
         }
-        other => other,
-    }
+        other => other?,
+    };
+    Ok((file, path))
 }
 
 #[cfg(test)]

@@ -28,6 +28,9 @@ pub struct Limits {
     pub min_free_inodes: Option<u64>,
     /// How long an entry stays without being used.
     pub max_age: Option<Duration>,
+    /// Hundredths of the most that it may have which are kept free, so that it does not have more
+    /// before it is looked at again.
+    pub headroom: u8,
 }
 
 impl Limits {
@@ -41,13 +44,14 @@ impl Limits {
         free: DiskUsage,
     ) -> Option<(u64, EvictionReason)> {
         let (used, free) = (used.measured_in(measure), free.measured_in(measure));
+        let below = |most: u64| most - most / 100 * u64::from(self.headroom.min(100));
         let by_size = match measure {
             DiskMeasure::Bytes => self
                 .max_used_bytes
-                .map(|most| (most, EvictionReason::SizeLimit(most))),
+                .map(|most| (below(most), EvictionReason::SizeLimit(most))),
             DiskMeasure::Inodes => self
                 .max_used_inodes
-                .map(|most| (most, EvictionReason::InodeLimit(most))),
+                .map(|most| (below(most), EvictionReason::InodeLimit(most))),
         };
         let least = match measure {
             DiskMeasure::Bytes => self
@@ -522,6 +526,22 @@ mod tests {
             let [used, free] = [used, free].map(|bytes| DiskUsage { bytes, inodes: 0 });
             let found = limits.allowance(DiskMeasure::Bytes, used, free);
             assert_eq!(found, expected, "{used:?} {free:?}");
+        }
+        let roomy = Limits {
+            max_used_bytes: Some(1000),
+            headroom: 10,
+            ..Limits::default()
+        };
+        for (used, expected) in [
+            (900, None),
+            (901, Some((900, EvictionReason::SizeLimit(1000)))),
+        ] {
+            let used = DiskUsage {
+                bytes: used,
+                inodes: 0,
+            };
+            let allowed = roomy.allowance(DiskMeasure::Bytes, used, DiskUsage::default());
+            assert_eq!(allowed, expected);
         }
         let much = DiskUsage {
             bytes: u64::MAX,

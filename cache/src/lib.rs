@@ -22,8 +22,10 @@ mod downloads; // URL -> validators and blob
 mod stat_indexes; // build context -> stat index of the last build
 
 // Collection.
+mod collection; // what is removed, and when
 mod disk_usage; // bytes and inodes
 mod eviction; // which entries go, in which order
+mod leases; // what each kiln uses, so that it stays
 mod measured_trees; // what directories took when they were measured last
 mod ref_counts; // which entries and images hold which bytes
 mod tombstones; // which records were evicted, when and why
@@ -39,12 +41,14 @@ pub use cache_mounts::{
     CacheAttempt, CacheCopy, CacheMount, CacheReading, CacheSharing, CacheStart, FillCacheMount,
     StillCacheMount, cache_mount_place, read_cache_mount, take_cache_mount,
 };
-pub use claim::{Claim, ClaimAttempt, LockWait, claim};
+pub use claim::{Claim, ClaimAttempt, LockWait, claim, remove_free_claims};
+pub use collection::{Collection, InUse, Patience};
 pub use disk_usage::{DiskMeasure, DiskUsage};
 pub use downloads::{DownloadRecord, Downloads};
 pub use eviction::{Candidate, Demand, Eviction, Limits, evict};
 pub use image_names::{ImageNames, Named, NamesError};
 pub use image_notes::{ImageFacts, ImageNote, ImageNotes, Stay};
+pub use leases::Leased;
 pub use measured_trees::MeasuredTrees;
 pub use read_image::{ImageError, read_image};
 pub use ref_counts::{Object, RefCounts};

@@ -28,14 +28,15 @@ pub use open_error::OpenError;
 pub use ownership::check_owner;
 use ownership::shut_out_others;
 
+use crate::leases::{Leased, Leases};
 use crate::work::{Announcement, Unsettled, WorkRoot};
 use kiln_files::remove_tree;
 use kiln_threads::Stop;
 
 /// An open state directory.
 ///
-/// Cheap to clone. While any clone lives, this process holds a shared lock on the directory, so
-/// no other kiln collects garbage meanwhile.
+/// Cheap to clone. While any clone lives, no other kiln collects garbage, or none of what this
+/// process holds: see [`Store::admit_collection`].
 #[derive(Clone, Debug)]
 pub struct Store {
     shared: Arc<SharedStore>,
@@ -47,7 +48,14 @@ struct SharedStore {
     /// Held for its lock.
     lock: File,
     work: WorkRoot,
+    leases: Leases,
     stop: Stop,
+}
+
+impl Drop for SharedStore {
+    fn drop(&mut self) {
+        self.leases.end();
+    }
 }
 
 impl Store {
@@ -59,7 +67,7 @@ impl Store {
         Self::enter(root, Entrance::AtOnce)
     }
 
-    /// As [`Store::open`]; `entrance` says whether a kiln that waits for exclusive use goes first.
+    /// As [`Store::open`]; `entrance` says whether a collector that waits goes first.
     ///
     /// # Errors
     /// As [`Store::open`].
@@ -89,12 +97,14 @@ impl Store {
         }
         lock.lock_shared().map_err(failed(&root))?;
         tracing::debug!(root = %root.display(), "the state directory is open");
+        let leases = Leases::new(&root, &lock).map_err(failed(&root.join("leases")))?;
         let work = WorkRoot::new(&root);
         Ok(Self {
             shared: Arc::new(SharedStore {
                 root,
                 lock,
                 work,
+                leases,
                 stop: Stop::default(),
             }),
         })
@@ -119,11 +129,13 @@ impl Store {
         self.shared.root.join(relative)
     }
 
-    /// Makes an empty directory in `work/` that lives until the value is dropped.
+    /// Makes an empty directory in `work/` that lives until the value is dropped. What is made there
+    /// takes time, so it admits collection.
     ///
     /// # Errors
     /// When the directory cannot be made.
     pub fn work_dir(&self) -> io::Result<WorkDir> {
+        self.admit_collection();
         Ok(WorkDir {
             path: self.shared.work.make()?,
             _store: self.clone(),
@@ -180,52 +192,45 @@ impl Store {
         self.shared.work.recover(judge)
     }
 
-    /// Runs `act` while no other kiln has the state directory open, and lets others in again.
-    /// Returns none, without running it, if others have it open now.
-    ///
-    /// # Errors
-    /// What `act` or the locking returns.
-    pub fn exclusively<T>(&self, act: impl FnOnce() -> io::Result<T>) -> io::Result<Option<T>> {
-        // flock converts a shared lock in two steps (flock(2)), so another process may slip in
-        // between; `act` runs only once the exclusive one is held.
-        match self.shared.lock.try_lock() {
-            Ok(()) => {}
-            Err(fs::TryLockError::WouldBlock) => {
-                self.shared.lock.lock_shared()?;
-                return Ok(None);
-            }
-            Err(fs::TryLockError::Error(error)) => return Err(error),
-        }
-        let result = act();
-        self.shared.lock.lock_shared()?;
-        result.map(Some)
+    /// Notes that this kiln uses something from now on: it is not collected before this process ends.
+    /// Whether it is there has to be looked at afterwards.
+    pub fn hold(&self, what: impl Into<Leased>) {
+        self.shared.leases.hold(&self.shared.lock, what.into());
     }
 
-    /// As [`Store::exclusively`], but waits for other kilns to end; calls `waiting` if there are any.
-    /// Kilns that start meanwhile and can wait do so.
-    ///
-    /// # Errors
-    /// What `act` or the locking returns.
-    pub fn exclusively_at_last<T>(
-        &self,
-        waiting: impl FnOnce(),
-        act: impl FnOnce() -> io::Result<T>,
-    ) -> io::Result<T> {
+    /// Lets others collect garbage beside this process from now on, except what it holds. To be
+    /// called before anything that can take longer than some ten milliseconds. Where that cannot be
+    /// written down, they wait for this process to end.
+    pub fn admit_collection(&self) {
+        let _ = self.shared.leases.admit(&self.shared.lock);
+    }
+
+    pub(crate) fn leases(&self) -> &Leases {
+        &self.shared.leases
+    }
+
+    /// Says whether this process has the lock of the state directory for itself now.
+    pub(crate) fn try_lock(&self) -> io::Result<bool> {
         match self.shared.lock.try_lock() {
-            Ok(()) => {}
-            Err(fs::TryLockError::WouldBlock) => {
-                waiting();
-                let turn = File::open(self.path("format"))?;
-                turn.lock()?;
-                // Two kilns that wait here do not block each other: flock gives up the shared lock
-                // first.
-                self.shared.lock.lock()?;
-            }
-            Err(fs::TryLockError::Error(error)) => return Err(error),
+            Ok(()) => Ok(true),
+            Err(fs::TryLockError::WouldBlock) => Ok(false),
+            Err(fs::TryLockError::Error(error)) => Err(error),
         }
-        let result = act();
-        self.shared.lock.lock_shared()?;
-        result
+    }
+
+    /// Waits for the lock of the state directory, which the process then has for itself.
+    pub(crate) fn lock_exclusively(&self) -> io::Result<()> {
+        self.shared.lock.lock()
+    }
+
+    /// Shares the lock of the state directory with others again, or lets go of it if this process
+    /// admits collection.
+    pub(crate) fn lock_as_before(&self) -> io::Result<()> {
+        if self.shared.leases.are_written() {
+            self.shared.lock.unlock()
+        } else {
+            self.shared.lock.lock_shared()
+        }
     }
 
     /// Lists `<directory>/<two digits>/<name>`, the form of all that is addressed by a digest.
@@ -281,24 +286,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn exclusive_use_waits_for_other_kilns_to_end() {
-        let directory = tempfile::tempdir().unwrap();
-        let one = Store::open(directory.path()).unwrap();
-        let two = Store::open(directory.path()).unwrap();
-        let (sender, receiver) = std::sync::mpsc::channel();
-        let alone = std::thread::spawn(move || {
-            let waiting = || sender.send(()).unwrap();
-            one.exclusively_at_last(waiting, || Ok(())).unwrap();
-            // It lets others in again.
-            Store::open(one.root()).unwrap();
-        });
-        receiver.recv().unwrap();
-        assert!(!alone.is_finished());
-        drop(two);
-        alone.join().unwrap();
-    }
-
-    #[test]
     fn a_state_directory_is_made_for_its_user_alone() {
         use std::os::unix::fs::PermissionsExt as _;
         let directory = tempfile::tempdir().unwrap();
@@ -338,16 +325,5 @@ mod tests {
         assert!(other.stop().check().is_ok());
         store.stop().ask();
         assert!(other.stop().check().is_err());
-    }
-
-    #[test]
-    fn exclusive_use_is_refused_while_others_have_the_store() {
-        let directory = tempfile::tempdir().unwrap();
-        let one = Store::open(directory.path()).unwrap();
-        assert_eq!(one.exclusively(|| Ok(1)).unwrap(), Some(1));
-        let two = Store::open(directory.path()).unwrap();
-        assert_eq!(one.exclusively(|| Ok(1)).unwrap(), None);
-        drop(two);
-        assert_eq!(one.exclusively(|| Ok(1)).unwrap(), Some(1));
     }
 }

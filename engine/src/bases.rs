@@ -87,6 +87,7 @@ impl Resolver<'_> {
     }
 
     fn remote(&self, request: &BaseRequest) -> Result<Image, BaseError> {
+        self.stores.store.admit_collection();
         let name = match &request.source {
             ImageSource::Registry(name) => name,
             ImageSource::Layout {

@@ -120,6 +120,9 @@ fn export_all(
 ) -> Result<Exported, Error> {
     let (mut stored, mut archived, mut pushed) = (None, None, None);
     for output in outputs {
+        if !matches!(output, Output::CacheOnly | Output::Store(_)) {
+            stores.store.admit_collection();
+        }
         match output {
             Output::CacheOnly => {}
             Output::Store(options) => {

@@ -2,13 +2,14 @@
 //!
 //! An *inventory* lists the entries of the cache (results of steps, bases, downloads, repositories,
 //! cache mounts, stat indexes) and counts who holds which layers and blobs.
-//! Tagged images, images by id and containers are roots: what they hold is never collected here.
+//! Images and containers are roots: what they hold is never collected here. Only an image that a build
+//! made and whose last name moved on is an entry, too.
 //! Collecting chooses entries by the rules of [`kiln_cache::evict`], and then sweeps what no entry,
 //! image or container holds: names first, bytes last, so that a kiln that is killed leaves garbage
 //! and nothing else.
 //!
-//! Sweeping needs the state directory for itself; measuring, which takes longest, does not and
-//! comes before. Bytes are deleted when others are let in again.
+//! Sweeping shuts others out for a moment at a time; measuring does not, and comes before. What others
+//! use meanwhile stays (module `leases` of kiln-cache). Bytes are deleted when all names are gone.
 
 pub(crate) mod damage; // what of it is not what it should be
 pub(crate) mod disk; // the file system that it is on
@@ -18,8 +19,9 @@ pub(crate) mod inventory; // what is there
 pub(crate) mod reach; // what manifests lead to
 pub(crate) mod recover; // what kilns left behind that were killed or lost their power
 pub(crate) mod roots; // images and containers, which are never collected
+pub(crate) mod sweep; // what goes
 
-mod results; // results of steps
+mod results; // results of steps, and images
 mod sources; // what comes from elsewhere or outlives builds
 
 pub(crate) use damage::Damage;

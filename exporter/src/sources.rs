@@ -9,7 +9,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use kiln_cache::{Blobs, Store};
+use kiln_cache::{Blobs, Store, Unsettled};
 use kiln_oci::{ImageRef, Sha256};
 
 /// Places remembered for one blob; more would hardly be asked.
@@ -81,7 +81,9 @@ pub fn layouts(blobs: &Blobs, digest: Sha256) -> Vec<PathBuf> {
     paths.map(PathBuf::from).collect()
 }
 
+/// Returns the note about a blob, which stays from now on.
 fn path(blobs: &Blobs, digest: Sha256) -> PathBuf {
+    blobs.store().hold(Unsettled::Blob(digest));
     blobs.path(digest).with_extension("sources")
 }
 

@@ -18,6 +18,7 @@ use std::fs;
 use std::io::{self, ErrorKind, Read};
 use std::path::PathBuf;
 
+use kiln_cache::Unsettled;
 use kiln_oci::DiffId;
 use kiln_tree::LayerId;
 
@@ -34,6 +35,7 @@ impl LayerStore {
     /// # Errors
     /// When it cannot be written down.
     pub fn describe(&self, id: LayerId, description: &Description) -> Result<(), LayerError> {
+        self.store().hold(Unsettled::Layer(id));
         let bytes = serde_json::to_vec(description).expect("a description is plain data");
         let diff_id = description.blob.diff_id;
         if self.by_diff_id(diff_id).is_none() {
@@ -59,6 +61,7 @@ impl LayerStore {
     /// Returns what is known of a layer, or none if nothing is. It may be here all the same.
     #[must_use]
     pub fn description(&self, id: LayerId) -> Option<Description> {
+        self.store().hold(Unsettled::Layer(id));
         description::read(self.store(), id)
     }
 

@@ -20,7 +20,7 @@ use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 
-use kiln_cache::{DiskUsage, Store, WorkDir};
+use kiln_cache::{DiskUsage, Store, Unsettled, WorkDir};
 use kiln_oci::DiffId;
 use kiln_threads::Stop;
 use kiln_tree::{LayerId, Tree};
@@ -106,6 +106,7 @@ impl LayerStore {
         if let Some(layer) = known.get(&id) {
             return Some(layer.clone());
         }
+        self.store().hold(Unsettled::Layer(id));
         let layer = Layer::among(self, id);
         let is_here = |layer: &Layer| layer.path("index").exists();
         let is_whole =

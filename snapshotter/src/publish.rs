@@ -105,6 +105,7 @@ impl LayerStore {
         let diff = staged.join("diff");
         fs::rename(files.diff, &diff).map_err(LayerError::at(diff))?;
         let store = self.store();
+        store.hold(Unsettled::Layer(id));
         let announced = store.announce(Unsettled::Layer(id));
         let _announced = announced.map_err(LayerError::at(target))?;
         while let Err(error) = rename_into(&staged, target) {

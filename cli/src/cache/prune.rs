@@ -209,8 +209,7 @@ impl PruneArguments {
             },
             min_free_bytes: given.min_free_bytes.filter(|_| min_free.is_some()),
             max_used_inodes: given.max_used_inodes.filter(|_| max_used_inodes.is_some()),
-            min_free_inodes: None,
-            max_age: None,
+            ..Limits::default()
         }))
     }
 }

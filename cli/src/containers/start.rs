@@ -21,8 +21,7 @@ pub(crate) struct StartArguments {
 
 /// Starts containers in the background.
 pub(crate) fn start(arguments: &StartArguments, environment: &Environment) -> Outcome {
-    let session = session::enter_and_open(environment)?;
-    let containers = verbs::containers(&session.stores)?;
+    let containers = verbs::containers(&session::enter_and_open(environment)?.stores)?;
     let containers = containers.index().map_err(failure)?;
     let start = |name: &str| -> Result<(), Failure> {
         let container = containers.find(name).map_err(failure)?;

@@ -321,8 +321,14 @@ fn a_killed_prune_breaks_nothing() {
 }
 
 #[test]
-fn a_prune_waits_for_a_build() {
+fn a_prune_goes_beside_a_build_and_spares_what_that_uses() {
     let kiln = need!(Kiln::for_builds(program()));
+    kiln.write("other/old", "old");
+    kiln.write("other/Dockerfile", "FROM scratch\nCOPY old /old\n");
+    kiln.ok(&["build", "-o", "type=cacheonly", "other"]);
+    let [old] = &kiln.layers()[..] else {
+        panic!("{:?}", kiln.layers());
+    };
     kiln.dockerfile("FROM scratch\nCOPY busybox /busybox\nRUN [\"/busybox\", \"sleep\", \"2\"]\n");
     let mut build = kiln.command();
     build.args(["build", "-t", "app", "ctx"]);
@@ -333,17 +339,30 @@ fn a_prune_waits_for_a_build() {
         .unwrap();
     // Its first layer is there, so it is well under way.
     let begun = Instant::now();
-    while kiln.layers().is_empty() && begun.elapsed() < Duration::from_secs(60) {
+    while kiln.layers().len() < 2 && begun.elapsed() < Duration::from_secs(60) {
         std::thread::sleep(Duration::from_millis(5));
     }
     let pruned = kiln.run(&["cache", "prune", "-af"]);
-    assert_eq!(pruned.code, 0, "{pruned:#?}");
-    assert!(
-        pruned.stderr.contains("waiting for other kilns"),
+    assert_eq!(
+        (pruned.code, pruned.stderr.as_str()),
+        (0, ""),
         "{pruned:#?}"
     );
+    assert!(build.try_wait().unwrap().is_none());
+    assert!(!old.exists());
     assert!(build.wait().unwrap().success());
     kiln.ok(&["run", "--rm", "app", "/busybox", "true"]);
+    assert_eq!(kiln.steps_run(), 0);
+    assert_eq!(kiln.run(&["cache", "verify"]).code, 0);
+    // Nothing is held any more.
+    kiln.ok(&["rmi", "app"]);
+    kiln.ok(&["cache", "prune", "-af"]);
+    assert!(kiln.layers().is_empty());
+    for left in ["leases", "collecting"] {
+        let path = kiln.state().join(left);
+        let count = fs::read_dir(&path).map_or(0, Iterator::count);
+        assert_eq!(count, 0, "{left}");
+    }
 }
 
 #[test]

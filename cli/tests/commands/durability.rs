@@ -51,6 +51,8 @@ fn a_build_that_executes_waits_once_and_one_that_does_not_never() {
     let dockerfile = "FROM scratch\nCOPY busybox /bin/sh\nRUN echo made > /made\n";
     kiln.dockerfile(dockerfile);
     kiln.ok(&["build", "-q", "-t", "app", "ctx"]);
+    // That it was asked for by its id, too, is noted once.
+    kiln.ok(&["build", "-q", "ctx"]);
     let tagged = ["build", "-q", "-t", "app", "ctx"];
     let named_nothing = ["build", "-q", "ctx"];
     let cached = ["build", "-q", "-o", "type=cacheonly", "ctx"];

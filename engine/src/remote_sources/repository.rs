@@ -6,7 +6,7 @@ mod layer; // the layer of a checkout
 
 use std::path::{Path, PathBuf};
 
-use kiln_cache::WorkDir;
+use kiln_cache::{Leased, WorkDir};
 use kiln_git::{
     Authorization, CheckedOut, CheckoutOptions, Events, FoundCommit, Git, GitFiles, GitNeed,
     GitSettings, Mirror, ObjectFormat, Promise,
@@ -170,7 +170,9 @@ impl RemoteSources<'_> {
     fn mirror(&self, remote: &str, commit: &str) -> Mirror {
         let format = ObjectFormat::of(commit);
         let hash = Blake3::of(format!("{} {remote}", format.name()).as_bytes()).hex();
-        Mirror::new(self.stores.store.path(format!("git/{hash}")), format)
+        let name = format!("git/{hash}");
+        self.stores.store.hold(Leased::Tree(name.clone()));
+        Mirror::new(self.stores.store.path(name), format)
     }
 }
 

@@ -80,6 +80,7 @@ impl<'a> TieredCache<'a> {
     }
 
     fn import(&self, source: &CacheSource) -> Vec<Imported> {
+        self.stores.store.admit_collection();
         let shown = format!("importing cache manifest from {source}");
         let vertex = self.reporter.start(&shown);
         let result = import(self.client, source, &self.platforms);

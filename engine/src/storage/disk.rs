@@ -38,6 +38,16 @@ pub(crate) struct Disk {
     pub(crate) free: DiskUsage,
 }
 
+impl Disk {
+    /// Returns what is used of it.
+    pub(crate) fn used(&self) -> DiskUsage {
+        DiskUsage {
+            bytes: self.used_bytes,
+            inodes: self.inodes.map_or(0, |inodes| inodes.used),
+        }
+    }
+}
+
 /// The inodes of a file system that has a fixed number of them.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Inodes {

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use kiln_cache::{ActionKey, Candidate, Eviction, Object, RefCounts};
+use kiln_cache::{ActionKey, Candidate, Eviction, InUse, Leased, Object, RefCounts};
 use kiln_oci::{DiffId, ImageId, Sha256, TaggedRef, Timestamp};
 use kiln_tree::LayerId;
 
@@ -50,25 +50,59 @@ pub(crate) enum EntryContent {
         keys: Vec<ActionKey>,
         /// The image at the bottom.
         base: Option<Sha256>,
+        /// The layers that the entry below does not have.
+        layers: Vec<LayerId>,
     },
     /// An image that a build made and whose last name moved on.
     Image {
         /// Its id.
         id: ImageId,
+        /// Its manifest or index.
+        manifest: Sha256,
         /// What it is made of, here or not.
         spoken_of: HashSet<Sha256>,
     },
     /// A base image.
     Base {
+        /// Its manifest.
+        manifest: Sha256,
         /// The names that builds resolved to it.
         pins: Vec<TaggedRef>,
         /// What it is made of, here or not.
         spoken_of: HashSet<Sha256>,
     },
     /// What a URL stood for.
-    Download(PathBuf),
+    Download {
+        /// The note.
+        path: PathBuf,
+        /// What was downloaded.
+        blob: Option<Sha256>,
+    },
     /// A directory or file that belongs to this entry alone.
-    Tree(PathBuf),
+    Tree {
+        /// Where it is.
+        path: PathBuf,
+        /// Where it is in the state directory.
+        name: String,
+    },
+}
+
+impl HeldEntry {
+    /// Says whether a kiln uses the entry itself. That one uses something that it has in common with
+    /// others does not keep it.
+    pub(crate) fn is_in_use(&self, in_use: &InUse) -> bool {
+        let is_blob = |digest: &Sha256| in_use.contains(&Leased::Blob(*digest));
+        match &self.content {
+            EntryContent::Records { layers, .. } => {
+                layers.iter().any(|id| in_use.contains(&Leased::Layer(*id)))
+            }
+            EntryContent::Image { manifest, .. } | EntryContent::Base { manifest, .. } => {
+                is_blob(manifest)
+            }
+            EntryContent::Download { blob, .. } => blob.as_ref().is_some_and(is_blob),
+            EntryContent::Tree { name, .. } => in_use.contains(&Leased::Tree(name.clone())),
+        }
+    }
 }
 
 /// Returns what is here of what manifests lead to.

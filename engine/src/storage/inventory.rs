@@ -9,7 +9,7 @@ use rayon::prelude::*;
 
 use super::holdings::Inventory;
 use super::reach::ManifestReach;
-use super::roots::Roots;
+use super::roots::{Roots, UnnamedImages};
 use crate::Error;
 use crate::storage::{holdings, results, sources};
 use crate::stores::Stores;
@@ -18,22 +18,29 @@ use crate::stores::Stores;
 const SOURCES: &str = ".sources";
 
 /// Takes the inventory: reads a small file for each record, layer and image, and no layer's files.
-pub(crate) fn inventory(stores: &Stores, roots: &Roots) -> Result<Inventory, Error> {
+///
+/// Objects are listed before the names that lead to them are read: one that is made meanwhile is not
+/// taken for one that nobody names. Also returns what was read of images and containers.
+pub(crate) fn inventory(
+    stores: &Stores,
+    unnamed: UnnamedImages,
+) -> Result<(Inventory, Roots), Error> {
     let mut inventory = Inventory::default();
     list_things(stores, &mut inventory)
         .map_err(|error| Error::environment("cannot read the state directory", error))?;
-    mark_roots(stores, &mut inventory, roots);
+    let roots = Roots::read(stores, unnamed)?;
+    mark_roots(stores, &mut inventory, &roots);
     let records = stores
         .actions
         .list()
         .map_err(|error| Error::environment("cannot read the records", error))?;
     inventory.add_records(records, &results::uses_by_builds(stores));
-    results::add_images(stores, &mut inventory, roots);
-    sources::add_bases(stores, &mut inventory, roots)?;
+    results::add_images(stores, &mut inventory, &roots);
+    sources::add_bases(stores, &mut inventory, &roots)?;
     sources::add_trees(stores, &mut inventory)
         .map_err(|error| Error::environment("cannot read the state directory", error))?;
     inventory.settle();
-    Ok(inventory)
+    Ok((inventory, roots))
 }
 
 fn list_things(stores: &Stores, inventory: &mut Inventory) -> io::Result<()> {

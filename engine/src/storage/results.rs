@@ -48,6 +48,7 @@ pub(crate) fn add_images(stores: &Stores, inventory: &mut Inventory, roots: &Roo
             },
             content: EntryContent::Image {
                 id: *id,
+                manifest: note.manifest,
                 spoken_of: reach.blobs,
             },
         });
@@ -153,6 +154,7 @@ impl Inventory {
             content: EntryContent::Records {
                 keys: records.iter().map(|stored| stored.key).collect(),
                 base: stack.base,
+                layers: stack.layers[inherited..].to_vec(),
             },
         }
     }

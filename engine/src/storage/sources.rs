@@ -68,6 +68,7 @@ pub(crate) fn add_bases(
                 ..candidate(objects)
             },
             content: EntryContent::Base {
+                manifest,
                 pins,
                 spoken_of: reach.blobs,
             },
@@ -99,7 +100,7 @@ pub(crate) fn add_trees(stores: &Stores, inventory: &mut Inventory) -> io::Resul
                 last_used: used,
                 ..candidate(blob.into_iter().chain([note]).collect())
             },
-            content: EntryContent::Download(path),
+            content: EntryContent::Download { path, blob: digest },
         });
     }
     let mut measured = MeasuredTrees::read(&stores.store);
@@ -147,7 +148,10 @@ pub(crate) fn add_trees(stores: &Stores, inventory: &mut Inventory) -> io::Resul
                     ..entry(short(&name), kind, words.to_owned())
                 },
                 candidate,
-                content: EntryContent::Tree(path.clone()),
+                content: EntryContent::Tree {
+                    name: format!("{directory}/{name}"),
+                    path: path.clone(),
+                },
             });
         }
     }

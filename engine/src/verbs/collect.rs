@@ -1,27 +1,19 @@
 //! Collecting now and then, behind builds.
-//!
-//! Whether it is time costs two looks at the disk and no walk: a stamp says when garbage was
-//! collected last, and what is used of the whole disk bounds what the cache can have.
 
-use std::fs::{self, File};
+mod due; // whether it is time
+
 use std::time::Duration;
 
 use kiln_cache::{Limits, Trash};
-use kiln_oci::Timestamp;
 
 use super::prune::{PruneExtent, PruneRequest, PruneTurn, Pruned};
 use crate::Error;
 use crate::storage::disk::{self, Disk};
+use crate::storage::inventory;
 use crate::storage::roots::UnnamedImages;
 use crate::stores::Stores;
 use crate::verbs::prune;
-
-/// Between two collections.
-const USUALLY: Duration = Duration::from_secs(3600);
-/// Between two collections when the disk is nearly full.
-const PRESSED: Duration = Duration::from_secs(300);
-/// Between two collections that only look for what is old.
-const FOR_AGE: Duration = Duration::from_secs(86_400);
+use due::{HEADROOM, Stamp};
 
 /// The most that the cache takes unless something else is wanted, whatever the disk: BuildKit's
 /// figures, for the machine of a developer as for that of a team.
@@ -102,6 +94,7 @@ impl CacheSettings {
             max_used_inodes: inodes(self.max_used_inodes, 60),
             min_free_inodes: inodes(self.min_free_inodes, 10),
             max_age: self.max_age,
+            headroom: 0,
         }
     }
 }
@@ -125,76 +118,57 @@ pub fn is_collection_due(stores: &Stores, settings: &CacheSettings) -> bool {
     if settings.collection == Collection::ByHand {
         return false;
     }
-    let stamp = stores.store.path("collected");
-    let Ok(collected) = fs::metadata(&stamp).and_then(|metadata| metadata.modified()) else {
-        // A new state directory has nothing to collect.
-        let _ = File::create(&stamp);
-        return false;
-    };
-    let age = age_of(collected.into(), Timestamp::now());
-    if age < PRESSED {
-        return false;
-    }
     let Ok(disk) = disk::disk(stores) else {
         return false;
     };
-    let is_trash = || !Trash::new(&stores.store).is_empty();
-    is_due(&limits_on(settings, disk), disk, age) || (age >= USUALLY && is_trash())
-}
-
-/// Returns how long ago garbage was collected. A time to come says nothing, because a clock was wrong:
-/// without a collection, which notes the time of its own, there would be none until then.
-fn age_of(collected: Timestamp, now: Timestamp) -> Duration {
-    if collected.since(now) > PRESSED {
-        FOR_AGE
-    } else {
-        now.since(collected)
+    match Stamp::read(stores) {
+        Some(stamp) => stamp.is_due(&limits_on(settings, disk), disk, || {
+            !Trash::new(&stores.store).is_empty()
+        }),
+        None => {
+            // It is looked at once, and watched from now on.
+            let has = inventory::inventory(stores, settings.unnamed);
+            let has = has.map(|(inventory, _)| inventory.ref_counts.cached());
+            let _ = Stamp::write(stores, has.unwrap_or_default(), disk);
+            false
+        }
     }
 }
 
-/// Collects what the limits do not allow, and deletes it; none if other kilns are at work, whose
-/// turn it is then.
+/// Collects what the limits do not allow, and deletes it; none if other kilns let nobody collect, or
+/// collect themselves.
 ///
 /// # Errors
 /// As [`prune_cache`](crate::verbs::prune_cache).
 pub fn collect(stores: &Stores, settings: &CacheSettings) -> Result<Option<Pruned>, Error> {
+    let limits = Limits {
+        headroom: HEADROOM,
+        ..cache_limits(stores, settings)?
+    };
     let request = PruneRequest {
         extent: PruneExtent::Everything,
         select: &|_| true,
-        limits: Some(cache_limits(stores, settings)?),
+        limits: Some(limits),
         unnamed: settings.unnamed,
         command: "automatic collection",
     };
-    let pruned = prune::prune_cache(stores, &request, &PruneTurn::Skip)?;
-    if pruned.is_some() {
-        let stamp = stores.store.path("collected");
-        prune::empty_trash(stores);
-        File::create(&stamp).map_err(Error::at("cannot write", &stamp))?;
-    }
+    let before = disk::disk(stores)?;
+    let pruned = prune::prune_cache(stores, &request, &PruneTurn::Skip);
+    prune::empty_trash(stores);
+    let left = match &pruned {
+        Ok(Some(pruned)) => pruned.left,
+        // As much as before: it is tried again, but not behind each build.
+        _ => Stamp::read(stores).map_or_else(|| before.used(), |stamp| stamp.estimate(before)),
+    };
+    let stamped = Stamp::write(stores, left, disk::disk(stores)?);
+    let pruned = pruned?;
+    stamped.map_err(Error::at("cannot write", &stores.store.path(due::STAMP)))?;
     Ok(pruned)
-}
-
-/// Says whether limits may be exceeded on this disk, and the last collection is long enough ago.
-fn is_due(limits: &Limits, disk: Disk, age: Duration) -> bool {
-    let is_below = |least: Option<u64>, free: u64| least.is_some_and(|least| free < least);
-    let is_above = |most: Option<u64>, used: u64| most.is_some_and(|most| used > most);
-    // All that the disk holds is more than the cache has.
-    let is_reserved = disk.used_bytes <= limits.reserved_bytes;
-    let used_inodes = disk.inodes.map_or(u64::MAX, |inodes| inodes.used);
-    let is_pressed = (!is_reserved && is_below(limits.min_free_bytes, disk.free.bytes))
-        || is_below(limits.min_free_inodes, disk.free.inodes);
-    let may_be_large = (!is_reserved && is_above(limits.max_used_bytes, disk.used_bytes))
-        || is_above(limits.max_used_inodes, used_inodes);
-    (is_pressed && age >= PRESSED)
-        || (may_be_large && age >= USUALLY)
-        || (limits.max_age.is_some() && age >= FOR_AGE)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::storage::disk::Inodes;
-    use kiln_cache::DiskUsage;
 
     const GB: u64 = 1 << 30;
 
@@ -220,68 +194,5 @@ mod tests {
         assert_eq!(limits.max_used_inodes, Some(8));
         assert_eq!(limits.max_used_bytes, Some(100 * GB / 100 * 50));
         assert_eq!(limits.min_free_bytes, Some(7));
-    }
-
-    #[test]
-    fn collection_to_come_was_noted_by_a_wrong_clock() {
-        let now = Timestamp::from_seconds(1_000_000);
-        for (collected, expected) in [
-            (999_000, Duration::from_secs(1000)),
-            (1_000_000, Duration::ZERO),
-            (1_000_200, Duration::ZERO),
-            (1_000_400, FOR_AGE),
-            (4_000_000_000, FOR_AGE),
-        ] {
-            assert_eq!(age_of(Timestamp::from_seconds(collected), now), expected);
-        }
-    }
-
-    #[test]
-    fn collection_is_due_only_where_a_limit_can_be_exceeded() {
-        let limits = Limits {
-            reserved_bytes: 10,
-            max_used_bytes: Some(100),
-            min_free_bytes: Some(50),
-            ..Limits::default()
-        };
-        let disk = |used_bytes, bytes| Disk {
-            size_bytes: 1000,
-            used_bytes,
-            inodes: None,
-            free: DiskUsage {
-                bytes,
-                inodes: u64::MAX,
-            },
-        };
-        let inodes = |used, inodes| Disk {
-            inodes: Some(Inodes { count: 1000, used }),
-            free: DiskUsage { bytes: 60, inodes },
-            ..disk(9, 60)
-        };
-        let counted = Limits {
-            max_used_inodes: Some(100),
-            min_free_inodes: Some(50),
-            ..limits
-        };
-        let aged = Limits {
-            max_age: Some(FOR_AGE),
-            ..limits
-        };
-        for (limits, disk, age, expected) in [
-            (limits, disk(90, 60), FOR_AGE, false),
-            (limits, disk(110, 60), USUALLY, true),
-            (limits, disk(110, 60), PRESSED, false),
-            (limits, disk(90, 40), PRESSED, true),
-            (limits, disk(9, 0), FOR_AGE, false),
-            (aged, disk(9, 0), FOR_AGE, true),
-            (aged, disk(90, 60), USUALLY, false),
-            (counted, inodes(100, 50), FOR_AGE, false),
-            (counted, inodes(101, 50), USUALLY, true),
-            (counted, inodes(100, 49), PRESSED, true),
-            (limits, inodes(1000, 0), FOR_AGE, false),
-            (counted, disk(9, 60), USUALLY, true),
-        ] {
-            assert_eq!(is_due(&limits, disk, age), expected, "{disk:?} {age:?}");
-        }
     }
 }

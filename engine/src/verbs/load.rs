@@ -19,6 +19,7 @@ pub fn load(
     from: LoadSource<'_>,
     platform: Option<&Platform>,
 ) -> Result<Vec<(Vec<TaggedRef>, ImageId)>, Error> {
+    stores.store.admit_collection();
     let wanted = platform.map_or(Platforms::All, Platforms::Only);
     let loaded = kiln_exporter::load(
         from,

@@ -1,18 +1,14 @@
-//! Choosing what goes, and sweeping it.
+//! Taking entries out of the cache: choosing what goes, and sweeping it.
 
-use std::collections::HashSet;
-use std::fs;
-use std::io::{self, ErrorKind};
-use std::path::Path;
+use std::time::Duration;
 
-use kiln_cache::{ActionKey, Demand, Eviction, EvictionReason, Limits, Tombstones, Trash, evict};
-use kiln_oci::{Sha256, Timestamp};
+use kiln_cache::{Demand, DiskUsage, Eviction, EvictionReason, Limits, Patience, Trash, evict};
+use kiln_oci::Timestamp;
 
 use crate::Error;
-use crate::storage::entry::{CacheEntry, EntrySharing};
-use crate::storage::holdings::{EntryContent, Inventory};
-use crate::storage::roots::{Roots, UnnamedImages};
-use crate::storage::{disk, inventory};
+use crate::storage::entry::{CacheEntry, EntrySharing, Usability};
+use crate::storage::roots::UnnamedImages;
+use crate::storage::{disk, inventory, sweep};
 use crate::stores::Stores;
 
 /// What is asked to go.
@@ -45,7 +41,7 @@ pub enum PruneExtent {
     Everything,
 }
 
-/// What happens if other kilns work on the state directory.
+/// What happens if other kilns let nobody collect: those that have just begun, or only look.
 #[expect(
     missing_debug_implementations,
     reason = "a function has nothing to show"
@@ -64,10 +60,16 @@ pub struct Pruned {
     pub entries: Vec<CacheEntry>,
     /// Bytes that come back.
     pub freed_bytes: u64,
+    /// What entries hold that are left, and neither image nor container does.
+    pub left: DiskUsage,
 }
 
+/// For how long a collection that nobody waits for waits itself for kilns that let nobody collect.
+const LONGEST_WAIT: Duration = Duration::from_secs(10);
+
 /// Takes entries out of the cache. Their names are gone when this returns; their bytes are by
-/// [`empty_trash`]. None if others work on the state directory and are not waited for.
+/// [`empty_trash`]. What other kilns use stays. None if others let nobody collect and are not waited
+/// for, or collect themselves.
 ///
 /// # Errors
 /// When the state directory cannot be read or written. What went before the failure stays gone,
@@ -77,33 +79,24 @@ pub fn prune_cache(
     request: &PruneRequest<'_>,
     turn: &PruneTurn<'_>,
 ) -> Result<Option<Pruned>, Error> {
-    let mut result = Err(Error::Cancelled);
-    let act = || {
-        result = prune_alone(stores, request);
-        Ok(())
+    let locking = |error| Error::environment("cannot lock the state directory", error);
+    let patience = match turn {
+        PruneTurn::Wait(waiting) => Patience::Endless(waiting),
+        PruneTurn::Skip => Patience::Limited(LONGEST_WAIT),
     };
-    let locked = match turn {
-        PruneTurn::Wait(waiting) => stores.store.exclusively_at_last(waiting, act).map(Some),
-        PruneTurn::Skip => stores.store.exclusively(act),
+    let begun = stores.store.begin_collection(&patience).map_err(locking)?;
+    let Some(collection) = begun else {
+        return Ok(None);
     };
-    let locked =
-        locked.map_err(|error| Error::environment("cannot lock the state directory", error))?;
-    match locked {
-        Some(()) => result.map(Some),
-        None => Ok(None),
-    }
-}
-
-/// Deletes what was taken out of the cache.
-pub fn empty_trash(stores: &Stores) {
-    Trash::new(&stores.store).empty();
-}
-
-fn prune_alone(stores: &Stores, request: &PruneRequest<'_>) -> Result<Pruned, Error> {
     let now = Timestamp::now();
-    let mut inventory = inventory::inventory(stores, &Roots::read(stores, request.unnamed)?)?;
+    let (mut inventory, _) = inventory::inventory(stores, request.unnamed)?;
+    let in_use = collection.in_use().map_err(locking)?;
     for held in &mut inventory.entries {
+        if held.is_in_use(&in_use) {
+            held.entry.usability = Usability::InUse;
+        }
         let passes = match (request.extent, held.entry.sharing) {
+            _ if held.entry.usability == Usability::InUse => false,
             (PruneExtent::Leftovers, _) | (PruneExtent::Private, EntrySharing::Shared) => false,
             (PruneExtent::Private, EntrySharing::Private) | (PruneExtent::Everything, _) => {
                 (request.select)(&held.entry)
@@ -125,136 +118,29 @@ fn prune_alone(stores: &Stores, request: &PruneRequest<'_>) -> Result<Pruned, Er
         .iter()
         .map(|held| held.candidate.clone())
         .collect();
-    let gone = evict(&mut inventory.ref_counts, &candidates, &demand, now);
-    sweep(stores, &inventory, &gone, now)?;
+    let chosen = evict(&mut inventory.ref_counts, &candidates, &demand, now);
+    let swept = sweep::sweep(stores, &collection, &mut inventory, &chosen, now)?;
     tracing::debug!(
         command = request.command,
         entries = inventory.entries.len(),
-        gone = gone.len(),
+        chosen = chosen.len(),
+        gone = swept.entries.len(),
         "collected"
     );
-    Ok(Pruned {
-        entries: gone
+    Ok(Some(Pruned {
+        entries: swept
+            .entries
             .iter()
-            .map(|(index, _)| inventory.entries[*index].entry.clone())
+            .map(|index| inventory.entries[*index].entry.clone())
             .collect(),
-        freed_bytes: inventory.ref_counts.free().bytes,
-    })
+        freed_bytes: swept.freed.bytes,
+        left: inventory.ref_counts.cached(),
+    }))
 }
 
-/// Removes entries and everything that no entry, image or container holds then.
-fn sweep(
-    stores: &Stores,
-    inventory: &Inventory,
-    gone: &[(usize, EvictionReason)],
-    now: Timestamp,
-) -> Result<(), Error> {
-    let failed = |error: io::Error| Error::environment("cannot remove from the cache", error);
-    let mut buried: Vec<(ActionKey, EvictionReason)> = Vec::new();
-    for (index, reason) in gone {
-        if let EntryContent::Records { keys, .. } = &inventory.entries[*index].content {
-            buried.extend(keys.iter().map(|key| (*key, reason.clone())));
-        }
-    }
-    let keys: Vec<ActionKey> = buried.iter().map(|(key, _)| *key).collect();
-    // A full disk has no room for reasons, and is why the user prunes.
-    let _ = Tombstones::new(&stores.store).add(buried, now);
-    for key in keys {
-        stores.actions.remove(key).map_err(failed)?;
-    }
-    let trash = Trash::new(&stores.store);
-    for (index, _) in gone {
-        match &inventory.entries[*index].content {
-            EntryContent::Records { .. } => {}
-            EntryContent::Image { id, .. } => {
-                stores.notes.remove(*id).map_err(failed)?;
-            }
-            EntryContent::Base { pins, .. } => {
-                for pin in pins {
-                    stores
-                        .pins
-                        .remove(pin)
-                        .map_err(crate::images::names_error)?;
-                }
-            }
-            EntryContent::Download(path) | EntryContent::Tree(path) => {
-                trash.discard(path).map_err(failed)?;
-            }
-        }
-    }
-    let is_free = |object| inventory.ref_counts.is_free(object);
-    stores
-        .assembled
-        .retain(|manifest| {
-            let object = inventory.blobs.get(&manifest);
-            object.is_some_and(|object| !is_free(*object))
-        })
-        .map_err(failed)?;
-    // No name leads to what follows any more.
-    for (id, object) in &inventory.layers {
-        if is_free(*object) {
-            stores.layers.discard(*id, &trash).map_err(|error| {
-                Error::environment("cannot remove a layer from the cache", error)
-            })?;
-        }
-    }
-    for (id, object) in &inventory.described {
-        if is_free(*object) {
-            stores.layers.forget_description(*id).map_err(|error| {
-                Error::environment("cannot remove a layer from the cache", error)
-            })?;
-        }
-    }
-    for (digest, object) in &inventory.blobs {
-        if is_free(*object) {
-            trash.discard(&stores.blobs.path(*digest)).map_err(failed)?;
-        }
-    }
-    sweep_hints(stores, inventory, gone).map_err(failed)?;
-    // No other kiln holds a lock while this kiln is alone.
-    for (path, _) in stores.store.spread_files("locks").map_err(failed)? {
-        remove(&path).map_err(failed)?;
-    }
-    Ok(())
-}
-
-/// Removes notes about where blobs can be found that no manifest or layer names any more.
-fn sweep_hints(
-    stores: &Stores,
-    inventory: &Inventory,
-    gone: &[(usize, EvictionReason)],
-) -> io::Result<()> {
-    let gone: HashSet<usize> = gone.iter().map(|(index, _)| *index).collect();
-    let mut spoken_of: HashSet<Sha256> = inventory.spoken_of.clone();
-    for (index, held) in inventory.entries.iter().enumerate() {
-        if let EntryContent::Base { spoken_of: of, .. } | EntryContent::Image { spoken_of: of, .. } =
-            &held.content
-            && !gone.contains(&index)
-        {
-            spoken_of.extend(of);
-        }
-    }
-    for (id, object) in inventory.layers.iter().chain(&inventory.described) {
-        if !inventory.ref_counts.is_free(*object) {
-            spoken_of.extend(inventory.packed_as(*id));
-        }
-    }
-    for (path, name) in stores.store.spread_files("blobs/sha256")? {
-        let Some(digest) = name.strip_suffix(".sources") else {
-            continue;
-        };
-        if Sha256::from_hex(digest).is_ok_and(|digest| !spoken_of.contains(&digest)) {
-            remove(&path)?;
-        }
-    }
-    Ok(())
-}
-
-fn remove(path: &Path) -> io::Result<()> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
-        _ => Ok(()),
-    }
+/// Deletes what was taken out of the cache.
+pub fn empty_trash(stores: &Stores) {
+    Trash::new(&stores.store).empty();
 }
 
 impl PruneRequest<'static> {

@@ -32,6 +32,7 @@ pub fn pull(
     platform: &Platform,
     observer: Observer<'_>,
 ) -> Result<Pulled, Error> {
+    stores.store.admit_collection();
     let failed = |error: kiln_registry::Error| Error::registry(Some(name), error);
     let pulled = client
         .pull(name, platform, &stores.blobs, observer)

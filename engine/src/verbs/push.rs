@@ -25,6 +25,7 @@ pub fn push(
     packing: PackObserver<'_>,
     warn: &dyn Fn(&str),
 ) -> Result<(Sha256, u64), Error> {
+    stores.store.admit_collection();
     let manifest = stores.tags.get(name).map_err(names_error)?.ok_or_else(|| {
         Error::input(format!(
             "An image does not exist locally with the tag: {}",

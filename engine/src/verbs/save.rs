@@ -25,6 +25,7 @@ pub fn save(
     io: &Io<'_>,
     warn: &dyn Fn(&str),
 ) -> Result<(), Error> {
+    stores.store.admit_collection();
     let mut images: Vec<(LocalImage, Vec<TaggedRef>)> = Vec::new();
     for text in names {
         let (name, image) = images::take(stores, text)?;

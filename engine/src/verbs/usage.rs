@@ -13,7 +13,7 @@ use crate::storage::entry::{CacheEntry, CacheUsage, Usability};
 use crate::storage::holdings::{self, Inventory};
 use crate::storage::inventory;
 use crate::storage::reach::ManifestReach;
-use crate::storage::roots::{Roots, UnnamedImages};
+use crate::storage::roots::UnnamedImages;
 use crate::stores::Stores;
 
 /// What images, containers and the cache take.
@@ -73,8 +73,7 @@ pub struct ContainerDiskUsage {
 /// # Errors
 /// When the state directory cannot be read.
 pub fn usage(stores: &Stores, unnamed: UnnamedImages) -> Result<StorageSummary, Error> {
-    let roots = Roots::read(stores, unnamed)?;
-    let inventory = inventory::inventory(stores, &roots)?;
+    let (inventory, roots) = inventory::inventory(stores, unnamed)?;
     let containers = container_usage(stores)?;
     let mut made_of: HashMap<&str, usize> = HashMap::new();
     for container in &containers {
@@ -193,6 +192,6 @@ impl CacheUsage {
 /// # Errors
 /// When the state directory cannot be read.
 pub fn cache_usage(stores: &Stores, unnamed: UnnamedImages) -> Result<CacheUsage, Error> {
-    let roots = Roots::read(stores, unnamed)?;
-    Ok(CacheUsage::of(inventory::inventory(stores, &roots)?))
+    let (inventory, _) = inventory::inventory(stores, unnamed)?;
+    Ok(CacheUsage::of(inventory))
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashSet};
 use std::io::{self};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use kiln_cache::{EvictionReason, Stay, Tombstones, Trash};
+use kiln_cache::{EvictionReason, InUse, Leased, Patience, Stay, Tombstones, Trash};
 use kiln_oci::{DiffId, Sha256, Timestamp};
 use kiln_snapshotter::Whiteouts;
 use kiln_tree::LayerId;
@@ -128,15 +128,19 @@ pub fn verify(
     let damaged = damaged.into_iter().map(as_found(RepairOutcome::Left));
     let mut damage: Vec<Damage> = damaged.collect();
     if repair == Repair::Attempt && !damage.is_empty() {
-        let mut result = Ok(());
-        let act = || {
-            result = repair_all(stores, &mut damage, whiteouts);
-            Ok(())
-        };
-        stores
+        let locking = |error| Error::environment("cannot lock the state directory", error);
+        let begun = stores
             .store
-            .exclusively_at_last(turn, act)
-            .map_err(|error| Error::environment("cannot lock the state directory", error))?;
+            .begin_collection(&Patience::Endless(turn))
+            .map_err(locking)?;
+        let collection = begun.expect("patience is endless");
+        let mut result = Ok(());
+        collection
+            .remove(|in_use| {
+                result = repair_all(stores, &mut damage, in_use, whiteouts);
+                Ok(())
+            })
+            .map_err(locking)?;
         result?;
     }
     let lost = lost(stores, &damage)?;
@@ -150,11 +154,28 @@ pub fn verify(
     })
 }
 
-/// Repairs what can be repaired and discards the rest. No other kiln uses the state directory
-/// meanwhile.
-fn repair_all(stores: &Stores, damage: &mut [Damage], whiteouts: Whiteouts) -> Result<(), Error> {
+/// Repairs what can be repaired and discards the rest, unless a kiln uses it. None begins to use
+/// anything meanwhile.
+fn repair_all(
+    stores: &Stores,
+    damage: &mut [Damage],
+    in_use: &InUse,
+    whiteouts: Whiteouts,
+) -> Result<(), Error> {
     let failed = |error: io::Error| Error::environment("cannot discard what is damaged", error);
     let trash = Trash::new(&stores.store);
+    let is_in_use = |object: &DamagedObject| match object {
+        DamagedObject::Blob(digest) => in_use.contains(&Leased::Blob(*digest)),
+        DamagedObject::Layer(id) => in_use.contains(&Leased::Layer(*id)),
+        DamagedObject::Record(_) | DamagedObject::Name(_) => false,
+    };
+    let (mut used, mut idle): (Vec<_>, Vec<_>) = damage
+        .iter_mut()
+        .partition(|damage| is_in_use(&damage.object));
+    for one in &mut used {
+        one.what.push_str("; another kiln uses it now");
+    }
+    let damage = &mut idle;
     // Blobs go first: layers are made again from those that stay.
     for one in damage.iter_mut() {
         let path = match &one.object {

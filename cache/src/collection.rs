@@ -1,0 +1,321 @@
+//! A collection of garbage in progress: what others use is spared, and they hardly notice.
+//!
+//! How it and the kilns beside it keep out of each other's way is said in the module `leases`.
+
+use std::collections::HashSet;
+use std::fs::{self, File, TryLockError};
+use std::io::{self, ErrorKind};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use crate::Store;
+use crate::leases::Leased;
+
+/// How long a collector keeps others from starting while it waits for those that let nobody collect:
+/// no command shall wait longer than 50 ms.
+const TURN: Duration = Duration::from_millis(30);
+
+/// How long it lets others go first then.
+const PAUSE: Duration = Duration::from_millis(200);
+
+/// How often it looks whether the lock is free.
+const GLANCE: Duration = Duration::from_micros(500);
+
+/// For how long a collector waits for other kilns.
+#[expect(
+    missing_debug_implementations,
+    reason = "a function has nothing to show"
+)]
+pub enum Patience<'a> {
+    /// Until they end; the function is called when that takes long.
+    Endless(&'a dyn Fn()),
+    /// For so long.
+    Limited(Duration),
+}
+
+/// The right to collect garbage, which one process has at a time.
+#[derive(Debug)]
+pub struct Collection<'a> {
+    store: &'a Store,
+    /// Held for its lock.
+    marker: File,
+    path: PathBuf,
+}
+
+/// What has to stay because other kilns use it.
+#[derive(Clone, Debug, Default)]
+pub struct InUse(HashSet<Leased>);
+
+impl InUse {
+    /// Says whether a kiln uses this.
+    #[must_use]
+    pub fn contains(&self, what: &Leased) -> bool {
+        self.0.contains(what)
+    }
+}
+
+impl Store {
+    /// Begins to collect garbage. Everything that has a name now will be found by an inventory that
+    /// is taken from now on; what gets one later is named by a lease. None if others let nobody collect
+    /// for longer than `patience` says, or collect garbage themselves.
+    ///
+    /// # Errors
+    /// When the state directory cannot be locked or written.
+    pub fn begin_collection(&self, patience: &Patience<'_>) -> io::Result<Option<Collection<'_>>> {
+        let path = self.leases().marker();
+        let begun = Instant::now();
+        let mut is_told = false;
+        loop {
+            if self.is_locked_within(TURN)? {
+                let marker = self.make_marker(&path);
+                self.lock_as_before()?;
+                if let Some(marker) = marker? {
+                    return Ok(Some(Collection {
+                        store: self,
+                        marker,
+                        path,
+                    }));
+                }
+            } else {
+                self.lock_as_before()?;
+            }
+            match patience {
+                Patience::Limited(limit) if begun.elapsed() >= *limit => return Ok(None),
+                Patience::Limited(_) => {}
+                Patience::Endless(waiting) if !is_told => {
+                    waiting();
+                    is_told = true;
+                }
+                Patience::Endless(_) => {}
+            }
+            self.stop().check()?;
+            std::thread::sleep(PAUSE);
+        }
+    }
+
+    /// Says that garbage is collected; none if another kiln does so.
+    fn make_marker(&self, path: &Path) -> io::Result<Option<File>> {
+        let marker = File::options()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(path)?;
+        match marker.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Ok(None),
+            Err(TryLockError::Error(error)) => return Err(error),
+        }
+        // What these named is found by the inventory.
+        self.leases().of_others(|ended| {
+            let _ = fs::remove_file(ended);
+        })?;
+        Ok(Some(marker))
+    }
+
+    /// Tries for some time to have the lock alone. Kilns that start meanwhile and can wait do so.
+    fn is_locked_within(&self, limit: Duration) -> io::Result<bool> {
+        if self.try_lock()? {
+            return Ok(true);
+        }
+        let turn = File::open(self.path("format"))?;
+        // Another one that waits for the same goes first.
+        let _ = turn.try_lock();
+        let begun = Instant::now();
+        while begun.elapsed() < limit {
+            std::thread::sleep(GLANCE);
+            if self.try_lock()? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+}
+
+impl Collection<'_> {
+    /// Returns what others use. More may be in use when something goes: see [`Collection::remove`].
+    ///
+    /// # Errors
+    /// When a lease cannot be read.
+    pub fn in_use(&self) -> io::Result<InUse> {
+        self.remove(|in_use| Ok(in_use.clone()))
+    }
+
+    /// Runs `act`, which removes what is not in use, while nobody can begin to use anything: it has to
+    /// be short, and renames what takes long to delete.
+    ///
+    /// # Errors
+    /// What `act` returns; [`ErrorKind::Interrupted`] if a kiln called the collection off.
+    pub fn remove<T>(&self, act: impl FnOnce(&InUse) -> io::Result<T>) -> io::Result<T> {
+        self.store.lock_exclusively()?;
+        let result = self.look(act);
+        self.store.lock_as_before()?;
+        result
+    }
+
+    fn look<T>(&self, act: impl FnOnce(&InUse) -> io::Result<T>) -> io::Result<T> {
+        if !self.is_on()? {
+            let why = "a kiln that finds no room on the disk called the collection off";
+            return Err(io::Error::new(ErrorKind::Interrupted, why));
+        }
+        let in_use = InUse(self.store.leases().of_others(|_| {})?);
+        act(&in_use)
+    }
+
+    /// Says whether `collecting` is still what this process made.
+    fn is_on(&self) -> io::Result<bool> {
+        let own = self.marker.metadata()?;
+        match fs::metadata(&self.path) {
+            Ok(found) => Ok((found.dev(), found.ino()) == (own.dev(), own.ino())),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+impl Drop for Collection<'_> {
+    fn drop(&mut self) {
+        // What cannot be removed now, the next collector removes.
+        let _ = self.store.lock_exclusively();
+        if self.is_on().is_ok_and(|is_on| is_on) {
+            let _ = fs::remove_file(&self.path);
+        }
+        let _ = self.store.leases().of_others(|ended| {
+            let _ = fs::remove_file(ended);
+        });
+        let _ = self.store.lock_as_before();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Blobs, Unsettled};
+    use kiln_oci::Sha256;
+
+    const NOT_AT_ALL: Patience<'_> = Patience::Limited(Duration::ZERO);
+
+    fn blob(text: &str) -> Unsettled {
+        Unsettled::Blob(Sha256::of(text.as_bytes()))
+    }
+
+    fn leases(store: &Store) -> usize {
+        fs::read_dir(store.path("leases")).map_or(0, Iterator::count)
+    }
+
+    #[test]
+    fn a_collection_waits_for_kilns_that_admit_none() {
+        let directory = tempfile::tempdir().unwrap();
+        let [one, other] = [(); 2].map(|()| Store::open(directory.path()).unwrap());
+        assert!(one.begin_collection(&NOT_AT_ALL).unwrap().is_none());
+        other.admit_collection();
+        let collection = one.begin_collection(&NOT_AT_ALL).unwrap().unwrap();
+        // Another collector does not begin, and waits for none.
+        assert!(other.begin_collection(&NOT_AT_ALL).unwrap().is_none());
+        drop(collection);
+        one.admit_collection();
+        assert!(other.begin_collection(&NOT_AT_ALL).unwrap().is_some());
+    }
+
+    #[test]
+    fn an_endless_wait_is_told_once_and_ends() {
+        let directory = tempfile::tempdir().unwrap();
+        let [one, other] = [(); 2].map(|()| Store::open(directory.path()).unwrap());
+        let other = std::sync::Mutex::new(Some(other));
+        let told = std::sync::atomic::AtomicUsize::new(0);
+        let waiting = || {
+            told.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            drop(other.lock().unwrap().take());
+        };
+        let begun = one.begin_collection(&Patience::Endless(&waiting)).unwrap();
+        assert!(begun.is_some());
+        assert_eq!(told.into_inner(), 1);
+    }
+
+    #[test]
+    fn objects_in_use_are_spared_from_their_first_use_on() {
+        let directory = tempfile::tempdir().unwrap();
+        let [one, other] = [(); 2].map(|()| Store::open(directory.path()).unwrap());
+        let blobs = Blobs::new(&other);
+        let read = blobs.put(b"read").unwrap();
+        other.hold(blob("before"));
+        other.admit_collection();
+        other.hold(blob("after"));
+        let collection = one.begin_collection(&NOT_AT_ALL).unwrap().unwrap();
+        other.hold(blob("meanwhile"));
+        assert!(!blobs.contains(Sha256::of(b"looked for")));
+        let uses = |in_use: &InUse, what: Unsettled| in_use.contains(&what.into());
+        let in_use = collection.in_use().unwrap();
+        for what in ["before", "after", "meanwhile", "looked for"] {
+            assert!(uses(&in_use, blob(what)), "{what}");
+        }
+        assert!(uses(&in_use, Unsettled::Blob(read)));
+        // What the collector itself looks at does not count.
+        one.hold(blob("mine"));
+        assert!(!uses(&collection.in_use().unwrap(), blob("mine")));
+    }
+
+    #[test]
+    fn leases_of_kilns_that_end_during_a_collection_stay_until_its_end() {
+        let directory = tempfile::tempdir().unwrap();
+        let one = Store::open(directory.path()).unwrap();
+        let use_once = |what: &str| {
+            let other = Store::open(directory.path()).unwrap();
+            other.hold(blob(what));
+            other.admit_collection();
+        };
+        use_once("earlier");
+        assert_eq!(leases(&one), 0);
+        // A kiln that was killed before: what it named is found by the inventory.
+        fs::write(
+            one.path("leases/1-0"),
+            format!("{}\n", Leased::from(blob("killed"))),
+        )
+        .unwrap();
+        let collection = one.begin_collection(&NOT_AT_ALL).unwrap().unwrap();
+        assert_eq!(leases(&one), 0);
+        use_once("ended");
+        let in_use = collection.in_use().unwrap();
+        assert!(in_use.contains(&blob("ended").into()));
+        assert!(!in_use.contains(&blob("killed").into()));
+        drop(collection);
+        assert_eq!(leases(&one), 0);
+        assert!(!one.path("collecting").exists());
+    }
+
+    #[test]
+    fn kilns_that_start_during_a_collection_admit_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let one = Store::open(directory.path()).unwrap();
+        let collection = one.begin_collection(&NOT_AT_ALL).unwrap().unwrap();
+        let other = Store::open(directory.path()).unwrap();
+        assert_eq!(leases(&one), 1);
+        other.hold(blob("used"));
+        let spared = collection.remove(|in_use| Ok(in_use.contains(&blob("used").into())));
+        assert!(spared.unwrap());
+        drop((collection, other));
+        // A collector that was killed leaves its mark, and nobody takes notice.
+        fs::write(one.path("collecting"), "").unwrap();
+        let other = Store::open(directory.path()).unwrap();
+        assert_eq!(leases(&one), 0);
+        other.admit_collection();
+        drop(other);
+        assert_eq!(leases(&one), 0);
+        assert!(one.begin_collection(&NOT_AT_ALL).unwrap().is_some());
+    }
+
+    #[test]
+    fn a_collection_that_was_called_off_removes_nothing() {
+        let directory = tempfile::tempdir().unwrap();
+        let one = Store::open(directory.path()).unwrap();
+        let collection = one.begin_collection(&NOT_AT_ALL).unwrap().unwrap();
+        fs::remove_file(one.path("collecting")).unwrap();
+        let error = collection.remove(|_| -> io::Result<()> { panic!("it is off") });
+        assert_eq!(error.unwrap_err().kind(), ErrorKind::Interrupted);
+        // The mark of the next one is not removed by the first.
+        fs::write(one.path("collecting"), "").unwrap();
+        assert!(collection.in_use().is_err());
+        drop(collection);
+        assert!(one.path("collecting").exists());
+    }
+}
