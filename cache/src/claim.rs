@@ -76,7 +76,7 @@ pub fn remove_free_claims(store: &Store) -> io::Result<()> {
 }
 
 /// Says whether an open file is still what has this name.
-fn is_at(file: &File, path: &Path) -> io::Result<bool> {
+pub(crate) fn is_at(file: &File, path: &Path) -> io::Result<bool> {
     let own = file.metadata()?;
     match fs::metadata(path) {
         Ok(found) => Ok((found.dev(), found.ino()) == (own.dev(), own.ino())),

@@ -5,22 +5,18 @@
 use std::collections::HashSet;
 use std::fs::{self, File, TryLockError};
 use std::io::{self, ErrorKind};
-use std::os::unix::fs::MetadataExt as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use crate::Store;
+use crate::claim::is_at;
 use crate::leases::Leased;
 
-/// How long a collector keeps others from starting while it waits for those that let nobody collect:
-/// no command shall wait longer than 50 ms.
-const TURN: Duration = Duration::from_millis(30);
-
-/// How long it lets others go first then.
-const PAUSE: Duration = Duration::from_millis(200);
-
-/// How often it looks whether the lock is free.
+/// How often a collector looks whether the lock is free.
 const GLANCE: Duration = Duration::from_micros(500);
+
+/// After this it says that it waits.
+const SILENCE: Duration = Duration::from_millis(200);
 
 /// For how long a collector waits for other kilns.
 #[expect(
@@ -63,72 +59,63 @@ impl Store {
     /// # Errors
     /// When the state directory cannot be locked or written.
     pub fn begin_collection(&self, patience: &Patience<'_>) -> io::Result<Option<Collection<'_>>> {
-        let path = self.leases().marker();
         let begun = Instant::now();
         let mut is_told = false;
+        let mut made = None;
         loop {
-            if self.is_locked_within(TURN)? {
-                let marker = self.make_marker(&path);
-                self.lock_as_before()?;
-                if let Some(marker) = marker? {
-                    return Ok(Some(Collection {
-                        store: self,
-                        marker,
-                        path,
-                    }));
-                }
-            } else {
-                self.lock_as_before()?;
+            // From here on kilns that start admit collection, so that only earlier ones are waited for.
+            if made.is_none() {
+                made = self.make_marker()?;
             }
-            match patience {
-                Patience::Limited(limit) if begun.elapsed() >= *limit => return Ok(None),
-                Patience::Limited(_) => {}
-                Patience::Endless(waiting) if !is_told => {
-                    waiting();
-                    is_told = true;
-                }
-                Patience::Endless(_) => {}
+            if let Some(marker) = made.take_if(|_| self.try_lock().unwrap_or(false)) {
+                // What these named is found by the inventory.
+                let cleared = self.leases().of_others(|ended| {
+                    let _ = fs::remove_file(ended);
+                });
+                self.lock_as_before()?;
+                let collection = Collection {
+                    store: self,
+                    path: self.leases().marker(),
+                    marker,
+                };
+                return cleared.map(|_| Some(collection));
             }
-            self.stop().check()?;
-            std::thread::sleep(PAUSE);
+            let stopped = self.stop().check();
+            let is_over = match patience {
+                Patience::Limited(limit) => begun.elapsed() >= *limit,
+                Patience::Endless(waiting) => {
+                    if !is_told && begun.elapsed() >= SILENCE {
+                        waiting();
+                        is_told = true;
+                    }
+                    false
+                }
+            };
+            if is_over || stopped.is_err() {
+                if made.is_some() {
+                    let _ = fs::remove_file(self.leases().marker());
+                }
+                self.lock_as_before()?;
+                return stopped.map(|()| None);
+            }
+            std::thread::sleep(GLANCE);
         }
     }
 
     /// Says that garbage is collected; none if another kiln does so.
-    fn make_marker(&self, path: &Path) -> io::Result<Option<File>> {
+    fn make_marker(&self) -> io::Result<Option<File>> {
+        let path = self.leases().marker();
         let marker = File::options()
             .create(true)
             .truncate(false)
             .write(true)
-            .open(path)?;
+            .open(&path)?;
         match marker.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Ok(None),
-            Err(TryLockError::Error(error)) => return Err(error),
+            // Another collector may have ended in between, and removed it.
+            Ok(()) => Ok(is_at(&marker, &path)?.then_some(marker)),
+            Err(TryLockError::WouldBlock) => Ok(None),
+            Err(TryLockError::Error(error)) => Err(error),
         }
-        // What these named is found by the inventory.
-        self.leases().of_others(|ended| {
-            let _ = fs::remove_file(ended);
-        })?;
-        Ok(Some(marker))
-    }
-
-    /// Tries for some time to have the lock alone. Kilns that start meanwhile and can wait do so.
-    fn is_locked_within(&self, limit: Duration) -> io::Result<bool> {
-        if self.try_lock()? {
-            return Ok(true);
-        }
-        let turn = File::open(self.path("format"))?;
-        // Another one that waits for the same goes first.
-        let _ = turn.try_lock();
-        let begun = Instant::now();
-        while begun.elapsed() < limit {
-            std::thread::sleep(GLANCE);
-            if self.try_lock()? {
-                return Ok(true);
-            }
-        }
-        Ok(false)
     }
 }
 
@@ -154,22 +141,12 @@ impl Collection<'_> {
     }
 
     fn look<T>(&self, act: impl FnOnce(&InUse) -> io::Result<T>) -> io::Result<T> {
-        if !self.is_on()? {
+        if !is_at(&self.marker, &self.path)? {
             let why = "a kiln that finds no room on the disk called the collection off";
             return Err(io::Error::new(ErrorKind::Interrupted, why));
         }
         let in_use = InUse(self.store.leases().of_others(|_| {})?);
         act(&in_use)
-    }
-
-    /// Says whether `collecting` is still what this process made.
-    fn is_on(&self) -> io::Result<bool> {
-        let own = self.marker.metadata()?;
-        match fs::metadata(&self.path) {
-            Ok(found) => Ok((found.dev(), found.ino()) == (own.dev(), own.ino())),
-            Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
-            Err(error) => Err(error),
-        }
     }
 }
 
@@ -177,7 +154,7 @@ impl Drop for Collection<'_> {
     fn drop(&mut self) {
         // What cannot be removed now, the next collector removes.
         let _ = self.store.lock_exclusively();
-        if self.is_on().is_ok_and(|is_on| is_on) {
+        if is_at(&self.marker, &self.path).is_ok_and(|is_on| is_on) {
             let _ = fs::remove_file(&self.path);
         }
         let _ = self.store.leases().of_others(|ended| {

@@ -11,11 +11,12 @@
 //! bytes, *admits* collection: it writes down what it uses, lets go of the lock, and from then on
 //! takes it for a moment whenever it begins to use something more.
 //!
-//! A collector makes `collecting` and takes the inventory while it has `lock` for itself at one
-//! moment, and then for a moment each time that it removes something: it reads the leases and spares
-//! what they name. A kiln that starts while there is a `collecting` admits collection at once, and
-//! one that ends leaves its lease behind: so whatever got a name since the inventory began is named by
-//! a lease, whether its kiln still runs, has ended or was killed. A kiln that finds no room to write
+//! A collector makes `collecting`. A kiln that starts while it is there admits collection at once, so
+//! that the collector has to wait only for those that started before. When it has had `lock` for
+//! itself for a moment, it takes the inventory, and has the lock again for a moment each time that it
+//! removes something: it reads the leases and spares what they name. A kiln that ends while
+//! there is a `collecting` leaves its lease behind: so whatever got a name since the inventory began
+//! is named by a lease, whether its kiln still runs, has ended or was killed. A kiln that finds no room to write
 //! down what it uses calls the collection off, by removing `collecting`.
 //!
 //! | what a kiln begins to use | why it stays |

@@ -53,7 +53,7 @@ pub use measured_trees::MeasuredTrees;
 pub use read_image::{ImageError, read_image};
 pub use ref_counts::{Object, RefCounts};
 pub use stat_indexes::{load_stat_index, save_stat_index};
-pub use store::{Entrance, OpenError, Store, WorkDir, check_owner};
+pub use store::{OpenError, Store, WorkDir, check_owner};
 pub use tombstones::{EvictionReason, Tombstone, Tombstones};
 pub use trash::Trash;
 pub use work::{Announcement, Unsettled};

@@ -10,7 +10,7 @@
 //! containers know secrets. So kiln refuses a directory of another user, and each time that it opens
 //! one it takes away the access of other users and refuses files that they made in it before.
 
-mod format; // the format version, and which kiln enters when
+mod format; // the format version
 mod open_error; // why the directory cannot be opened
 mod ownership; // other users are kept out
 
@@ -21,7 +21,6 @@ use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-pub use format::Entrance;
 use format::{check_format, open_lock, take_over};
 use open_error::FORMAT;
 pub use open_error::OpenError;
@@ -64,14 +63,6 @@ impl Store {
     /// # Errors
     /// When it belongs to a newer kiln or to another user, is no state directory, or cannot be read.
     pub fn open(root: &Path) -> Result<Self, OpenError> {
-        Self::enter(root, Entrance::AtOnce)
-    }
-
-    /// As [`Store::open`]; `entrance` says whether a collector that waits goes first.
-    ///
-    /// # Errors
-    /// As [`Store::open`].
-    pub fn enter(root: &Path, entrance: Entrance) -> Result<Self, OpenError> {
         let failed = |path: &Path| {
             let path = path.to_owned();
             move |source| OpenError::Io { path, source }
@@ -90,7 +81,7 @@ impl Store {
         }
         let root = root.canonicalize().map_err(failed(root))?;
         shut_out_others(&root)?;
-        let found = check_format(&root, entrance)?;
+        let found = check_format(&root)?;
         let lock = open_lock(&root).map_err(failed(&root.join("lock")))?;
         if found < FORMAT {
             take_over(&root, &lock).map_err(failed(&root))?;

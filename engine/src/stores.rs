@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use kiln_cache::{Actions, Assembled, Blobs, Downloads, Entrance, ImageNames, ImageNotes, Store};
+use kiln_cache::{Actions, Assembled, Blobs, Downloads, ImageNames, ImageNotes, Store};
 use kiln_snapshotter::{LayerStore, UnpackLimit};
 use kiln_solver::Journal;
 use kiln_threads::Stop;
@@ -24,10 +24,9 @@ pub struct StoresOptions {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StoresPurpose {
     /// To look at what is there, and to name it. No file of a layer is read, so the process need not
-    /// have entered its namespaces; and it is over soon, so it waits for no other kiln.
+    /// have entered its namespaces.
     Look,
-    /// To do anything. A kiln that waits to have the directory for itself goes first, and what kilns
-    /// left behind that were killed or lost their power is looked at.
+    /// To do anything. What kilns left behind that were killed or lost their power is looked at.
     Work,
 }
 
@@ -65,11 +64,7 @@ impl Stores {
     /// # Errors
     /// When it cannot be used.
     pub(crate) fn open(options: &StoresOptions) -> Result<Self, Error> {
-        let entrance = match options.purpose {
-            StoresPurpose::Look => Entrance::AtOnce,
-            StoresPurpose::Work => Entrance::InTurn,
-        };
-        let store = Store::enter(&options.root, entrance)
+        let store = Store::open(&options.root)
             .map_err(|error| Error::environment("cannot open the state directory", error))?;
         Ok(Self {
             blobs: Blobs::new(&store),

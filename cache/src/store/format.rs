@@ -1,28 +1,13 @@
-//! The format version of a state directory, and which kiln may enter it when.
+//! The format version of a state directory.
 
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Read as _, Write as _};
 use std::path::Path;
-use std::time::{Duration, Instant};
 
 use super::open_error::{FORMAT, OpenError};
 
-/// The time for which a kiln that can wait lets a collector go first, at most: many times what one
-/// takes that is not stopped.
-const LONGEST_TURN: Duration = Duration::from_secs(1);
-
-/// Whether a collector that waits for the lock of the state directory goes first.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Entrance {
-    /// It does not: for commands that end soon.
-    #[default]
-    AtOnce,
-    /// It does, for a limited time.
-    InTurn,
-}
-
 /// Returns the format of a state directory that this kiln can work with; a new one gets its own.
-pub(super) fn check_format(root: &Path, entrance: Entrance) -> Result<u32, OpenError> {
+pub(super) fn check_format(root: &Path) -> Result<u32, OpenError> {
     let path = root.join("format");
     let failed = |source| OpenError::Io {
         path: path.clone(),
@@ -45,9 +30,6 @@ pub(super) fn check_format(root: &Path, entrance: Entrance) -> Result<u32, OpenE
     let mut bytes = Vec::new();
     let mut start = (&mut file).take(64);
     start.read_to_end(&mut bytes).map_err(failed)?;
-    if entrance == Entrance::InTurn {
-        let_others_go_first(&file);
-    }
     let text = String::from_utf8_lossy(&bytes);
     match text.trim().parse::<u32>() {
         Ok(found @ 1..=FORMAT) => Ok(found),
@@ -59,16 +41,6 @@ pub(super) fn check_format(root: &Path, entrance: Entrance) -> Result<u32, OpenE
             path: root.to_owned(),
             text: text.trim().chars().take(40).collect(),
         }),
-    }
-}
-
-/// Waits while a collector holds the lock, but not for ever: it may have been stopped.
-fn let_others_go_first(format: &File) {
-    let begun = Instant::now();
-    while matches!(format.try_lock_shared(), Err(fs::TryLockError::WouldBlock))
-        && begun.elapsed() < LONGEST_TURN
-    {
-        std::thread::sleep(Duration::from_millis(1));
     }
 }
 
@@ -145,22 +117,5 @@ mod tests {
         assert_eq!(fs::read_to_string(&format).unwrap(), "3\n");
         fs::write(&format, "0\n").unwrap();
         Store::open(directory.path()).unwrap_err();
-    }
-
-    #[test]
-    fn a_collector_that_waits_goes_before_kilns_that_can_wait() {
-        let directory = tempfile::tempdir().unwrap();
-        drop(Store::open(directory.path()).unwrap());
-        let turn = File::open(directory.path().join("format")).unwrap();
-        turn.lock().unwrap();
-        // A short look goes on all the same.
-        drop(Store::open(directory.path()).unwrap());
-        std::thread::scope(|scope| {
-            let patient =
-                scope.spawn(|| Store::enter(directory.path(), Entrance::InTurn).map(drop));
-            assert!(!patient.is_finished());
-            turn.unlock().unwrap();
-            patient.join().unwrap().unwrap();
-        });
     }
 }

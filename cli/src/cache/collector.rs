@@ -1,8 +1,7 @@
 //! Garbage collection behind builds: by a process of its own, so that no build waits for it.
 //!
-//! A build that ends asks whether it is time, which costs two looks at the disk; if so it starts
-//! this very program once more, detached, which tries to have the state directory for itself and
-//! gives up if others are at work.
+//! A build that ends asks whether it is time, which costs a look at a small file and at the disk; if
+//! so it starts this very program once more, detached, which collects beside whatever else is built.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -23,8 +22,9 @@ use crate::{session, terminal};
 /// The hidden command that collects garbage.
 pub(crate) const COLLECTOR: &str = "cache-collector";
 
-/// Out of the way of the user's next commands.
-const NICENESS: i32 = 10;
+/// Out of the way of the user's next commands, but not so far that builds on all processors fill the
+/// disk meanwhile.
+const NICENESS: i32 = 5;
 
 /// Starts a collector if it is time.
 pub(crate) fn start_if_due(session: Session, environment: &Environment) {

@@ -53,7 +53,10 @@ fn list_things(stores: &Stores, inventory: &mut Inventory) -> io::Result<()> {
     };
     let known: Vec<_> = ids.par_iter().map(look).collect::<io::Result<_>>()?;
     for (id, (facts, usage, below)) in ids.into_iter().zip(known) {
-        inventory.layers.insert(id, inventory.ref_counts.add(usage));
+        // Each tar has a file that leads to the layer.
+        let names = DiskUsage::of_lengths(facts.tars.iter().map(|_| 0));
+        let object = inventory.ref_counts.add(usage + names);
+        inventory.layers.insert(id, object);
         if let Some(below) = below {
             inventory.below.insert(id, below);
         }

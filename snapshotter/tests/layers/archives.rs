@@ -208,6 +208,8 @@ fn damaged_archives_do_no_harm() {
         .map(|entry| entry.unwrap().file_name())
         .collect();
     names.sort();
-    let expected = ["diffs", "format", "layers", "lock", "outside", "work"];
+    let expected = [
+        "diffs", "format", "layers", "leases", "lock", "outside", "work",
+    ];
     assert_eq!(names, expected.map(std::ffi::OsString::from));
 }
