@@ -5,14 +5,16 @@
 //! is written last, after everything it names; if something it names has
 //! gone meanwhile, a reader that finds that out treats it as a miss.
 
+use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Read as _};
 use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Store, Unsettled};
+use crate::{DiskUsage, SpreadFile, Store, Unsettled};
 use kiln_oci::{Sha256, Timestamp};
 use kiln_tree::{Blake3, Encode, Encoder, LayerId};
 
@@ -148,14 +150,15 @@ impl Actions {
 /// A record as it lies in the state directory.
 #[derive(Clone, Debug)]
 pub struct StoredRecord {
-    /// Its name.
-    pub key: ActionKey,
+    /// Its names, at least one.
+    pub keys: Vec<ActionKey>,
     /// What it says; none if it is damaged.
     pub record: Option<ActionRecord>,
     /// When it was written or found last, to within an hour.
     pub last_used: Timestamp,
-    /// Its length.
-    pub size_bytes: u64,
+    /// What it takes on disk.
+    pub usage: DiskUsage,
+    inode: u64,
 }
 
 impl Actions {
@@ -164,22 +167,36 @@ impl Actions {
     /// # Errors
     /// When the directory cannot be read.
     pub fn list(&self) -> io::Result<Vec<StoredRecord>> {
-        let mut records = Vec::new();
-        for (path, name) in self.store.spread_files("actions")? {
-            let Ok(hash) = name.parse() else {
-                continue;
+        // A record under several keys is one file, and is read once.
+        let seen: Mutex<HashMap<u64, Vec<ActionKey>>> = Mutex::default();
+        let look = |file: &SpreadFile<'_>| {
+            // Removed meanwhile, or nothing of ours.
+            let (Ok(hash), Ok(look)) = (file.name().parse(), file.look()) else {
+                return Ok(None);
             };
-            let Some((bytes, metadata)) = read(&path) else {
-                continue;
+            let key = ActionKey(hash);
+            let is_seen = {
+                let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
+                let keys = seen.entry(look.inode).or_default();
+                keys.push(key);
+                keys.len() > 1
             };
-            records.push(StoredRecord {
-                key: ActionKey(hash),
+            let bytes = if is_seen { None } else { file.read().ok() };
+            Ok(bytes.map(|bytes| StoredRecord {
+                keys: vec![key],
                 record: serde_json::from_slice(&bytes).ok(),
-                last_used: metadata.modified().map_or(Timestamp::EPOCH, Into::into),
-                size_bytes: metadata.len(),
-            });
+                last_used: look.changed,
+                usage: look.usage,
+                inode: look.inode,
+            }))
+        };
+        let mut records = self.store.look_at_spread("actions", look)?;
+        let mut seen = seen.into_inner().unwrap_or_else(PoisonError::into_inner);
+        for record in &mut records {
+            record.keys = seen.remove(&record.inode).unwrap_or_default();
+            record.keys.sort_unstable();
         }
-        records.sort_unstable_by_key(|record| record.key);
+        records.sort_unstable_by(|a, b| a.keys.cmp(&b.keys));
         Ok(records)
     }
 
@@ -227,6 +244,7 @@ impl CacheBackend for Actions {
 
     fn put(&self, keys: &[ActionKey], record: &ActionRecord) -> Result<(), CacheError> {
         let bytes = serde_json::to_vec(record).expect("a record is plain data");
+        let mut first: Option<PathBuf> = None;
         for key in keys {
             let path = self.path(*key);
             let fail = |source| CacheError {
@@ -234,7 +252,13 @@ impl CacheBackend for Actions {
                 source,
             };
             let temporary = self.store.work_file().map_err(fail)?;
-            fs::write(&temporary, &bytes).map_err(fail)?;
+            // Under its other keys it is the same file, where the file system has hard links.
+            let is_linked = first
+                .as_ref()
+                .is_some_and(|first| fs::hard_link(first, &temporary).is_ok());
+            if !is_linked {
+                fs::write(&temporary, &bytes).map_err(fail)?;
+            }
             match fs::rename(&temporary, &path) {
                 Err(error) if error.kind() == ErrorKind::NotFound => {
                     let parent = path.parent().expect("records lie below the root");
@@ -243,6 +267,7 @@ impl CacheBackend for Actions {
                 }
                 other => other.map_err(fail)?,
             }
+            first.get_or_insert(path);
         }
         Ok(())
     }
@@ -308,7 +333,17 @@ mod tests {
         };
         actions.put(&keys[..2], &record).unwrap();
         let found = actions.get_many(&keys);
-        assert_eq!(found, [Some(record.clone()), Some(record), None]);
+        assert_eq!(found, [Some(record.clone()), Some(record.clone()), None]);
+        // Both are one file, and still are when it is written again.
+        actions.put(&keys[..2], &record).unwrap();
+        let listed = actions.list().unwrap();
+        assert_eq!(listed.len(), 1);
+        let mut both = keys[..2].to_vec();
+        both.sort_unstable();
+        assert_eq!(listed[0].keys, both);
+        assert_eq!(listed[0].record, Some(record.clone()));
+        actions.put(&keys[2..], &record).unwrap();
+        assert_eq!(actions.list().unwrap().len(), 2);
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::fs;
 use std::io;
 
-use crate::Store;
+use crate::{SpreadFile, Store};
 use kiln_oci::Sha256;
 use kiln_tree::Blake3;
 
@@ -70,12 +70,14 @@ impl Assembled {
     /// # Errors
     /// When the directory cannot be read.
     pub fn count_by_manifest(&self) -> io::Result<HashMap<Sha256, usize>> {
+        let manifest = |file: &SpreadFile<'_>| {
+            let bytes = file.read().unwrap_or_default();
+            let text = str::from_utf8(&bytes).unwrap_or_default();
+            Ok(text.trim_end().parse::<Sha256>().ok())
+        };
         let mut counts = HashMap::new();
-        for (path, _) in self.store.spread_files("assembled")? {
-            let text = fs::read_to_string(&path).unwrap_or_default();
-            if let Ok(manifest) = text.trim_end().parse() {
-                *counts.entry(manifest).or_default() += 1;
-            }
+        for manifest in self.store.look_at_spread("assembled", manifest)? {
+            *counts.entry(manifest).or_default() += 1;
         }
         Ok(counts)
     }

@@ -19,9 +19,11 @@ use std::fs;
 use std::io::{self, ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
 
+use rustix::fs::CWD;
 use walkdir::WalkDir;
 
 use crate::Store;
+use crate::spread::read_small;
 use kiln_oci::{ImageRef, Sha256, TaggedRef};
 
 /// Why a name could not be read or written.
@@ -218,8 +220,8 @@ fn name_of(path: &Path) -> Option<TaggedRef> {
 }
 
 fn read(path: &Path) -> Result<Option<Sha256>, NamesError> {
-    let text = match fs::read_to_string(path) {
-        Ok(text) => text,
+    let bytes = match read_small(CWD, path) {
+        Ok(bytes) => bytes,
         Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
             return Ok(None);
         }
@@ -230,6 +232,7 @@ fn read(path: &Path) -> Result<Option<Sha256>, NamesError> {
             });
         }
     };
+    let text = str::from_utf8(&bytes).unwrap_or_default();
     match text.trim().parse() {
         Ok(digest) => Ok(Some(digest)),
         Err(_) => Err(NamesError::Damaged {

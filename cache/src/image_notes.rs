@@ -6,14 +6,15 @@
 //! directory a note was the digest of the manifest alone.
 
 use std::fs::{self, File};
-use std::io::{self, ErrorKind, Read as _};
-use std::path::PathBuf;
+use std::io::{self, ErrorKind};
+use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::actions::touch;
+use crate::spread::read_small;
 use crate::{Blobs, Store};
 use kiln_oci::{DiffId, ImageId, LARGEST_MANIFEST, Sha256, TaggedRef, Timestamp};
 
@@ -151,7 +152,8 @@ impl ImageNotes {
     /// # Errors
     /// When the directory cannot be read.
     pub fn starting_with(&self, prefix: &str) -> io::Result<Vec<(ImageId, ImageNote)>> {
-        let entries = match fs::read_dir(self.store.path("images")) {
+        let images = self.store.path("images");
+        let entries = match fs::read_dir(&images) {
             Ok(entries) => entries,
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
             Err(error) => return Err(error),
@@ -164,12 +166,11 @@ impl ImageNotes {
             ids.extend(hex.and_then(|hex| Sha256::from_hex(hex).ok()).map(ImageId));
         }
         ids.sort_unstable();
+        let directory = File::open(images)?;
         kiln_threads::prepare_pool();
         let read = |id: &ImageId| {
-            let mut bytes = Vec::with_capacity(4096);
             // One that cannot be read was removed meanwhile.
-            let mut file = File::open(self.path(*id)).ok()?;
-            file.read_to_end(&mut bytes).ok()?;
+            let bytes = read_small(&directory, Path::new(&id.0.hex().to_string())).ok()?;
             let note = parse(&bytes).or_else(|| self.note_again(*id))?;
             Some((*id, note))
         };

@@ -4,6 +4,7 @@
 //! knows nothing about Dockerfiles, mounts or networks.
 
 // The state directory.
+mod spread; // files that are named by digests, all at once
 mod store; // opening it: layout, format version, locks
 mod work; // unfinished files, and durability: what is named but perhaps not on disk
 
@@ -52,6 +53,7 @@ pub use leases::Leased;
 pub use measured_trees::MeasuredTrees;
 pub use read_image::{ImageError, read_image};
 pub use ref_counts::{Object, RefCounts};
+pub use spread::{Look, SpreadFile};
 pub use stat_indexes::{load_stat_index, save_stat_index};
 pub use store::{OpenError, Store, WorkDir, check_owner};
 pub use tombstones::{EvictionReason, Tombstone, Tombstones};

@@ -478,11 +478,3 @@ pub(crate) enum Donor {
     /// Some layer whose name is damaged.
     Unknown,
 }
-
-impl LayerStore {
-    /// Returns the layer whose files another one lies on.
-    #[must_use]
-    pub fn donor_of(&self, id: LayerId) -> Option<LayerId> {
-        Layer::new(self.store(), id).donor().map(|layer| layer.id())
-    }
-}

@@ -81,6 +81,7 @@ pub use tar::index::{TarMember, TarPlace, index_tar};
 pub use tar::read::TarError;
 pub use unpack::UnpackError;
 pub use unpack_limit::{TooMuch, UnpackLimit};
+pub use usage::LayerSummary;
 pub use users::{Identity, Owner, UserError, find_home, find_identity, find_owner};
 pub use verify::{LayerDamage, Whiteouts};
 pub use view::walk::ViewWalk;

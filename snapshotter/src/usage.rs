@@ -3,12 +3,13 @@
 
 use std::io;
 
-use kiln_cache::DiskUsage;
+use kiln_cache::{DiskUsage, SpreadFile};
 use kiln_tree::{LayerId, NodeKind, Tree};
 
 use crate::disk::Root;
 use crate::facts::LayerFacts;
 use crate::layer::{Layer, LayerStore};
+use crate::layer_files::DONOR;
 
 /// From this length in bytes on a file is looked at, because it may have holes.
 const LARGE: u64 = 1 << 20;
@@ -54,13 +55,51 @@ pub(crate) fn of_layer(index: &Tree, files: DiskUsage) -> DiskUsage {
     files + DiskUsage::of_lengths([0, 0, index, 0, 0])
 }
 
+/// What is known of a layer without reading its index.
+#[derive(Clone, Debug)]
+pub struct LayerSummary {
+    /// The layer.
+    pub id: LayerId,
+    /// Its tar streams and blobs.
+    pub facts: LayerFacts,
+    /// What it takes on disk.
+    pub usage: DiskUsage,
+    /// The layer that its files lie on.
+    pub donor: Option<LayerId>,
+}
+
 impl LayerStore {
+    /// Returns what is known of every layer that has a directory, whole or not, sorted by id.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn summaries(&self) -> io::Result<Vec<LayerSummary>> {
+        let look = |place: &SpreadFile<'_>| {
+            let Ok(id) = place.name().parse() else {
+                return Ok(None);
+            };
+            let facts = place.read_inside("facts").unwrap_or_default();
+            let facts: LayerFacts = serde_json::from_slice(&facts).unwrap_or_default();
+            let donor = place.read_inside(DONOR).unwrap_or_default();
+            let donor = str::from_utf8(&donor).unwrap_or_default();
+            Ok(Some(LayerSummary {
+                id,
+                usage: self.usage(id, &facts)?,
+                facts,
+                donor: donor.trim_end().parse().ok(),
+            }))
+        };
+        let mut found = self.store().look_at_spread("layers", look)?;
+        found.sort_unstable_by_key(|layer| layer.id);
+        Ok(found)
+    }
+
     /// Returns what a layer takes on disk, by its facts; where these do not say it, it is measured,
     /// and said by them from now on.
     ///
     /// # Errors
     /// When it has to be measured and cannot be read.
-    pub fn usage(&self, id: LayerId, facts: &LayerFacts) -> io::Result<DiskUsage> {
+    fn usage(&self, id: LayerId, facts: &LayerFacts) -> io::Result<DiskUsage> {
         match facts.disk {
             Some(usage) => Ok(usage),
             None => self.measure(id),

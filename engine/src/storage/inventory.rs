@@ -2,10 +2,10 @@
 
 use std::io;
 
-use kiln_cache::DiskUsage;
+use kiln_cache::{DiskUsage, SpreadFile};
 use kiln_oci::Sha256;
-use kiln_tree::{LayerId, Tree};
-use rayon::prelude::*;
+use kiln_snapshotter::LayerSummary;
+use kiln_tree::Tree;
 
 use super::holdings::Inventory;
 use super::reach::ManifestReach;
@@ -44,21 +44,19 @@ pub(crate) fn inventory(
 }
 
 fn list_things(stores: &Stores, inventory: &mut Inventory) -> io::Result<()> {
-    kiln_threads::prepare_pool();
-    let ids = stores.layers.list()?;
-    let look = |id: &LayerId| {
-        let facts = stores.layers.known_facts(*id);
-        let usage = stores.layers.usage(*id, &facts)?;
-        Ok((facts, usage, stores.layers.donor_of(*id)))
-    };
-    let known: Vec<_> = ids.par_iter().map(look).collect::<io::Result<_>>()?;
-    for (id, (facts, usage, below)) in ids.into_iter().zip(known) {
+    for layer in stores.layers.summaries()? {
+        let LayerSummary {
+            id,
+            facts,
+            usage,
+            donor,
+        } = layer;
         // Each tar has a file that leads to the layer.
         let names = DiskUsage::of_lengths(facts.tars.iter().map(|_| 0));
         let object = inventory.ref_counts.add(usage + names);
         inventory.layers.insert(id, object);
-        if let Some(below) = below {
-            inventory.below.insert(id, below);
+        if let Some(donor) = donor {
+            inventory.below.insert(id, donor);
         }
         for tar in &facts.tars {
             inventory
@@ -82,21 +80,23 @@ fn list_things(stores: &Stores, inventory: &mut Inventory) -> io::Result<()> {
         }
     }
     let mut beside = stores.assembled.count_by_manifest()?;
-    let mut blobs = Vec::new();
-    for (path, name) in stores.store.spread_files("blobs/sha256")? {
-        if let Ok(digest) = Sha256::from_hex(&name) {
-            blobs.push((digest, path));
-        } else if let Some(digest) = name.strip_suffix(SOURCES)
-            && let Ok(digest) = Sha256::from_hex(digest)
-        {
-            *beside.entry(digest).or_default() += 1;
+    let look = |file: &SpreadFile<'_>| {
+        let name = file.name();
+        let blob = name.strip_suffix(SOURCES).unwrap_or(name);
+        // What cannot be looked at was removed meanwhile.
+        let (Ok(digest), Ok(look)) = (Sha256::from_hex(blob), file.look()) else {
+            return Ok(None);
+        };
+        Ok(Some((digest, look.usage, blob == name)))
+    };
+    let mut blobs = stores.store.look_at_spread("blobs/sha256", look)?;
+    blobs.retain(|(digest, _, is_blob)| {
+        if !is_blob {
+            *beside.entry(*digest).or_default() += 1;
         }
-    }
-    let sizes: Vec<_> = blobs
-        .par_iter()
-        .map(|(_, path)| DiskUsage::of_file(path))
-        .collect::<io::Result<_>>()?;
-    for ((digest, _), usage) in blobs.into_iter().zip(sizes) {
+        *is_blob
+    });
+    for (digest, usage, _) in blobs {
         // Small files that go with it.
         let beside = beside.get(&digest).map_or(0, |count| *count);
         let beside = DiskUsage::of_lengths(std::iter::repeat_n(0, beside));

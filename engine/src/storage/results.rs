@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use kiln_cache::{ActionKey, BuiltLayer, Candidate, DiskUsage, Eviction, Object, StoredRecord};
+use kiln_cache::{ActionKey, BuiltLayer, Candidate, Eviction, Object, StoredRecord};
 use kiln_oci::{Sha256, Timestamp};
 use kiln_tree::{Blake3, Encoder, LayerId};
 
@@ -64,7 +64,8 @@ impl Inventory {
     ) {
         let mut results: BTreeMap<Stack, Vec<StoredRecord>> = BTreeMap::new();
         for mut stored in records {
-            if let Some(used) = uses.get(&stored.key) {
+            let used = stored.keys.iter().filter_map(|key| uses.get(key)).max();
+            if let Some(used) = used {
                 stored.last_used = stored.last_used.max(*used);
             }
             let stack = match &stored.record {
@@ -103,7 +104,7 @@ impl Inventory {
         index_of: &HashMap<Stack, usize>,
     ) -> HeldEntry {
         // Its files belong to it alone.
-        let files = DiskUsage::of_lengths(records.iter().map(|stored| stored.size_bytes));
+        let files = records.iter().map(|stored| stored.usage).sum();
         let files = self.ref_counts.add(files);
         let below = (1..stack.layers.len()).rev().find_map(|count| {
             let below = stack.bottom(count);
@@ -152,7 +153,11 @@ impl Inventory {
                 eviction: Eviction::Allowed,
             },
             content: EntryContent::Records {
-                keys: records.iter().map(|stored| stored.key).collect(),
+                keys: records
+                    .iter()
+                    .flat_map(|stored| &stored.keys)
+                    .copied()
+                    .collect(),
                 base: stack.base,
                 layers: stack.layers[inherited..].to_vec(),
             },

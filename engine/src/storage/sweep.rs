@@ -77,14 +77,16 @@ pub(crate) fn sweep(
     })
     .map_err(failed)?;
     let is_free = |object: Object| inventory.ref_counts.is_free(object);
-    stores
-        .assembled
-        .retain(|manifest| {
-            let object = inventory.blobs.get(&manifest);
-            // One that is not known is new.
-            object.is_none_or(|object| !is_free(*object))
-        })
-        .map_err(failed)?;
+    if inventory.blobs.values().any(|object| is_free(*object)) {
+        stores
+            .assembled
+            .retain(|manifest| {
+                let object = inventory.blobs.get(&manifest);
+                // One that is not known is new.
+                object.is_none_or(|object| !is_free(*object))
+            })
+            .map_err(failed)?;
+    }
     // No name leads to what follows any more.
     let layers = inventory
         .layers

@@ -102,9 +102,10 @@ pub fn verify(
     let of_records = records
         .iter()
         .filter(|stored| stored.record.is_none())
-        .map(|stored| {
+        .flat_map(|stored| &stored.keys)
+        .map(|key| {
             (
-                DamagedObject::Record(stored.key),
+                DamagedObject::Record(*key),
                 Finding::Damaged("it is no record".to_owned()),
             )
         });
@@ -211,7 +212,7 @@ fn repair_all(
     for stored in stores.actions.list().map_err(failed)? {
         let state = stored.record.map(|record| record.state).unwrap_or_default();
         if state.layers.iter().any(|built| gone.contains(&built.layer)) {
-            evicted.insert(stored.key);
+            evicted.extend(stored.keys);
         }
     }
     let buried = evicted.iter().map(|key| (*key, EvictionReason::Damage));

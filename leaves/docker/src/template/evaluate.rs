@@ -30,19 +30,22 @@ impl Template {
 fn execute(template: &Template, value: KnownFields) -> Result<String, TemplateError> {
     let mut evaluation = Evaluation {
         out: String::new(),
-        variables: vec![(String::new(), value.clone())],
+        whole: &value,
+        variables: Vec::new(),
     };
     evaluation.nodes(&template.nodes, &value)?;
     Ok(evaluation.out)
 }
 
-struct Evaluation {
+struct Evaluation<'a> {
     out: String,
-    /// Innermost last; the empty name is `$`.
+    /// What `$` stands for.
+    whole: &'a KnownFields,
+    /// Innermost last.
     variables: Vec<(String, KnownFields)>,
 }
 
-impl Evaluation {
+impl Evaluation<'_> {
     fn nodes(&mut self, nodes: &[Node], dot: &KnownFields) -> Result<(), TemplateError> {
         for node in nodes {
             self.node(node, dot)?;
@@ -191,6 +194,7 @@ impl Evaluation {
     ) -> Result<KnownFields, TemplateError> {
         match operand {
             Operand::Dot => Ok(dot.clone()),
+            Operand::Variable(name) if name.is_empty() => Ok(self.whole.clone()),
             Operand::Variable(name) => {
                 let found = self.variables.iter().rev().find(|(known, _)| known == name);
                 Ok(found.map_or_else(|| Value::Null.into(), |(_, value)| value.clone()))
@@ -206,12 +210,24 @@ impl Evaluation {
                     })
             }
             Operand::Fields(base, names) => {
-                let mut value = self.operand(base, pipeline, dot)?;
-                for name in names {
-                    value = value.field(name).map_err(|problem| TemplateError::Value {
+                // Of a whole row one member is copied, not the row.
+                let (mut names, mut value) = (names.iter(), None);
+                let member = |value: &KnownFields, name: &str| {
+                    value.field(name).map_err(|problem| TemplateError::Value {
                         at: pipeline.text.clone(),
                         problem,
-                    })?;
+                    })
+                };
+                if let (Operand::Dot, Some(first)) = (&**base, names.as_slice().first()) {
+                    value = Some(member(dot, first)?);
+                    names.next();
+                }
+                let mut value = match value {
+                    Some(value) => value,
+                    None => self.operand(base, pipeline, dot)?,
+                };
+                for name in names {
+                    value = member(&value, name)?;
                 }
                 Ok(value)
             }

@@ -49,10 +49,14 @@ impl KnownFields {
     }
 
     /// Returns a member.
-    pub(super) fn field(self, name: &str) -> Result<Self, String> {
+    pub(super) fn field(&self, name: &str) -> Result<Self, String> {
         let zero = self.zero.as_ref().and_then(|zero| zero.get(name)).cloned();
-        match self.seen() {
-            Value::Object(mut members) => match (members.remove(name), zero) {
+        let seen = match (&self.value, &self.zero) {
+            (Value::Null, Some(zero)) => zero,
+            (value, _) => value,
+        };
+        match seen {
+            Value::Object(members) => match (members.get(name).cloned(), zero) {
                 (Some(value), zero) => Ok(Self { value, zero }),
                 (None, Some(zero @ (Value::Array(_) | Value::Object(_)))) => {
                     Ok(Self::new(Value::Null, zero))
@@ -65,7 +69,7 @@ impl KnownFields {
             Value::Null => Err(format!("nil pointer evaluating interface {{}}.{name}")),
             other => Err(format!(
                 "can't evaluate field {name} in type {}",
-                values::type_name(&other)
+                values::type_name(other)
             )),
         }
     }
