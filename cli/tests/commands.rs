@@ -17,6 +17,7 @@ mod durability; // how often a build waits for the disk
 mod endings; // of containers, and what is known of them
 mod escapes; // text that a terminal would obey
 mod git; // ADD of repositories
+mod growth; // what does not grow with the store
 mod images; // lists, names, templates
 mod inspect; // templates, and what is empty
 mod interruptions; // Ctrl-C, wherever it comes
@@ -30,6 +31,7 @@ mod reuse; // what is run again
 mod shortage; // closed outputs, limits, layers that were lost
 mod stacks; // files that layers have in common
 mod torn; // files cut short, and directories of others
+mod traced; // system calls of a command
 mod transfer; // to registries and archives
 mod usage; // command lines
 mod verify; // twice

@@ -2,46 +2,19 @@
 
 use std::fs;
 
-use kiln_testbed::{Kiln, Skip, Tool, need};
+use kiln_testbed::{Kiln, Tool, need};
 
+use super::traced::{strace, traced};
 use crate::program;
 
-/// Lets strace watch kiln, and returns which calls waited for the disk.
+/// Returns which calls of a command waited for the disk.
+#[track_caller]
 fn waits(kiln: &Kiln, strace: &Tool, arguments: &[&str]) -> Vec<String> {
-    let trace = kiln.scratch.join("trace");
-    let mut traced = strace.command();
-    traced
-        .args(["-f", "-qqq", "-e", "signal=none", "-o"])
-        .arg(&trace)
-        .args(["-e", "trace=sync,syncfs,fsync,fdatasync,sync_file_range"])
-        .arg(env!("CARGO_BIN_EXE_kiln"))
-        .args(arguments)
-        .current_dir(kiln.scratch.path());
-    let command = kiln.command();
-    for (name, value) in command.get_envs() {
-        match value {
-            Some(value) => traced.env(name, value),
-            None => traced.env_remove(name),
-        };
-    }
-    let output = traced.output().unwrap();
-    assert!(output.status.success(), "{output:?}");
-    let trace = fs::read_to_string(trace).unwrap();
-    // `<pid> <call>(…`; the second half of a call that was interrupted has no bracket there.
-    let call = |line: &str| Some(line.split_once('(')?.0.rsplit(' ').next()?.to_owned());
-    let calls = trace.lines().filter(|line| !line.contains("resumed>"));
+    let calls = "sync,syncfs,fsync,fdatasync,sync_file_range";
+    // `<pid> <call>(…`
+    let call = |line: String| Some(line.split_once('(')?.0.rsplit(' ').next()?.to_owned());
+    let calls = traced(kiln, strace, calls, arguments).into_iter();
     calls.filter_map(call).collect()
-}
-
-/// Returns strace, if it may watch anybody.
-fn strace() -> Result<Tool, Skip> {
-    let strace = Tool::find("strace")?;
-    let tried = strace.command().args(["-o", "/dev/null", "true"]).output();
-    if tried.is_ok_and(|output| output.status.success()) {
-        Ok(strace)
-    } else {
-        Err(Skip::because("strace may not trace on this machine"))
-    }
 }
 
 #[test]
