@@ -119,6 +119,17 @@ fn escape(character: char, into: &mut String) {
     }
 }
 
+/// Characters of a step's name that are shown where names are whole: a RUN can be megabytes long.
+pub(crate) const LONGEST_NAME: usize = 4000;
+
+/// Returns the beginning of a text that has more characters than `most`, and says that there is more.
+pub(crate) fn shorten(text: &str, most: usize) -> String {
+    match text.char_indices().nth(most) {
+        Some((end, _)) => format!("{}...", &text[..end]),
+        None => text.to_owned(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -45,7 +45,8 @@ fn framed_log(vertex: &VertexState, extent: LogExtent) -> String {
         LogExtent::Everything => 0,
         LogExtent::LastLines(most) => vertex.log.lines().len().saturating_sub(most),
     };
-    let mut text = format!("{FRAME} > {}:\n", clean::line(&vertex.name));
+    let name = clean::shorten(&vertex.name, clean::LONGEST_NAME);
+    let mut text = format!("{FRAME} > {}:\n", clean::line(&name));
     if vertex.log.dropped() > 0 && extent == LogExtent::Everything {
         text.push_str("[output clipped, the last 2MiB follow]\n");
     }

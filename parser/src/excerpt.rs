@@ -17,7 +17,8 @@ use crate::span::Span;
 /// ```
 ///
 /// Two lines of context stand on each side of a single line, one around several. Empty without
-/// spans. Passwords in addresses are masked.
+/// spans. Of a long instruction the first lines stand there, and where the rest is. Passwords in
+/// addresses are masked.
 #[must_use]
 pub fn excerpt(text: &[u8], file: &str, spans: &[Span]) -> String {
     let marked: Vec<(usize, usize)> = spans
@@ -34,17 +35,25 @@ pub fn excerpt(text: &[u8], file: &str, spans: &[Span]) -> String {
     let mut out = format!("{file}:{first}\n{RULE}\n");
     let text = mask_logins(text);
     let lines = text.split(|byte| *byte == b'\n').enumerate();
-    for (index, line) in lines
-        .take(last + context)
-        .skip(first.saturating_sub(context + 1))
-    {
+    let end = last + context;
+    let is_long = end.saturating_sub(first) > MOST_LINES;
+    for (index, line) in lines.take(end).skip(first.saturating_sub(context + 1)) {
         let number = index + 1;
+        if is_long && number >= first + SHOWN_LINES {
+            let left = last - (number - 1);
+            writeln!(out, " ... | {left} more lines, up to {file}:{last}").expect(NO_FAILURE);
+            break;
+        }
         let marked = marked
             .iter()
             .any(|(first, last)| (*first..=*last).contains(&number));
         let mark = if marked { ">>>" } else { "   " };
         let line = String::from_utf8_lossy(line.strip_suffix(b"\r").unwrap_or(line));
-        writeln!(out, " {number:3} | {mark} {line}").expect("writing to a String succeeds");
+        let (line, rest) = match line.char_indices().nth(LONGEST_LINE) {
+            Some((end, _)) => (&line[..end], "..."),
+            None => (&*line, ""),
+        };
+        writeln!(out, " {number:3} | {mark} {line}{rest}").expect(NO_FAILURE);
     }
     out.push_str(RULE);
     out.push('\n');
@@ -52,6 +61,15 @@ pub fn excerpt(text: &[u8], file: &str, spans: &[Span]) -> String {
 }
 
 const RULE: &str = "--------------------";
+
+/// Lines of a long instruction, such as a script in a heredoc, that are all shown.
+const MOST_LINES: usize = 60;
+/// Lines that are shown of one with more.
+const SHOWN_LINES: usize = 40;
+/// Characters that are shown of a line.
+const LONGEST_LINE: usize = 2000;
+
+const NO_FAILURE: &str = "writing to a String succeeds";
 
 #[cfg(test)]
 mod tests {
@@ -112,6 +130,22 @@ mod tests {
            7 |    $
         --------------------
         ");
+    }
+
+    #[test]
+    fn a_long_instruction_is_shown_in_part_with_the_place_of_the_rest() {
+        let text = format!("FROM a\nRUN x\\\n{}  end\nENV b=c\n", "  y \\\n".repeat(98));
+        let end = text.find("end").unwrap() as u32 + 3;
+        let shown = excerpt(text.as_bytes(), "Dockerfile", &[Span::new(7, end)]);
+        let lines: Vec<&str> = shown.lines().collect();
+        assert_eq!(lines.len(), 2 + 1 + 40 + 1 + 1, "{shown}");
+        assert_eq!(lines[42], "  41 | >>>   y \\");
+        assert_eq!(lines[43], " ... | 60 more lines, up to Dockerfile:101");
+        let text = format!("RUN x{}\n", "é".repeat(5000));
+        let shown = excerpt(text.as_bytes(), "Dockerfile", &[Span::new(0, 10)]);
+        let line = shown.lines().nth(2).unwrap();
+        assert!(line.ends_with("éé..."), "{line}");
+        assert_eq!(line.chars().count(), "   1 | >>> ".len() + 2000 + 3);
     }
 
     #[test]

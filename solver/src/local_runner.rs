@@ -175,9 +175,22 @@ impl LocalRunner<'_> {
     }
 }
 
-/// Returns a command as errors show it: the arguments joined, the whole in quotes.
+/// Returns a command as errors show it: the arguments joined, the whole in quotes. Of a long one the
+/// beginning is shown; the rest stands in the Dockerfile, of which the error shows the place.
 fn shown(argv: &[String]) -> String {
-    quote(&argv.join(" "))
+    /// Characters.
+    const MOST: usize = 2000;
+    let command = argv.join(" ");
+    match command.char_indices().nth(MOST) {
+        None => quote(&command),
+        Some((end, _)) => {
+            let beginning = quote(&command[..end]);
+            format!(
+                "{beginning} (the first {MOST} characters of {} bytes)",
+                command.len()
+            )
+        }
+    }
 }
 
 /// Looks up who runs the command, in the passwd and group files of the root.

@@ -95,8 +95,8 @@ impl<W: Write + Send> Plain<W> {
         self.open = Some(vertex.id);
         let number = self.shown(vertex.id).number;
         let name = match self.names {
-            StepNames::Whole => vertex.name.clone(),
-            StepNames::Cut => shorten(&vertex.name),
+            StepNames::Whole => clean::shorten(&vertex.name, clean::LONGEST_NAME),
+            StepNames::Cut => clean::shorten(&vertex.name, CUT_WIDTH),
         };
         self.line(&format!("#{number} {name}"));
     }
@@ -252,13 +252,6 @@ fn describe(part: &Part, at: Duration) -> String {
         None => "",
     };
     format!("{} {:.1}s{done}", part.describe(), took.as_secs_f64())
-}
-
-fn shorten(name: &str) -> String {
-    match name.char_indices().nth(CUT_WIDTH) {
-        Some((end, _)) => format!("{}...", &name[..end]),
-        None => name.to_owned(),
-    }
 }
 
 #[cfg(test)]

@@ -1,7 +1,5 @@
 //! How often a build waits for the disk.
 
-use std::fs;
-
 use kiln_testbed::{Kiln, Tool, need};
 
 use super::traced::{strace, traced};
