@@ -282,6 +282,31 @@ mod tests {
     }
 
     #[test]
+    fn a_collector_that_uses_something_itself_keeps_the_lock() {
+        let directory = tempfile::tempdir().unwrap();
+        let [one, other] = [(); 2].map(|()| Store::open(directory.path()).unwrap());
+        other.admit_collection();
+        let is_alone = || {
+            File::open(one.path("lock"))
+                .unwrap()
+                .try_lock_shared()
+                .is_err()
+        };
+        for collector in [&one, &other] {
+            let collection = collector.begin_collection(&NOT_AT_ALL).unwrap().unwrap();
+            let kept = collection.remove(|_| {
+                collector.hold(blob("used"));
+                let _work = collector.work_dir()?;
+                Ok(is_alone())
+            });
+            assert!(kept.unwrap());
+            drop(collection);
+            one.admit_collection();
+        }
+        assert!(!is_alone());
+    }
+
+    #[test]
     fn a_collection_that_was_called_off_removes_nothing() {
         let directory = tempfile::tempdir().unwrap();
         let one = Store::open(directory.path()).unwrap();

@@ -31,6 +31,7 @@ use std::fs::{self, File, TryLockError};
 use std::io::{self, ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use kiln_oci::Sha256;
@@ -85,6 +86,9 @@ impl FromStr for Leased {
 #[derive(Debug)]
 pub(crate) struct Leases {
     root: PathBuf,
+    /// Whether this process collects and has the lock for itself now. What it uses then needs no
+    /// lease, and taking the lock for one would give the lock up.
+    is_alone: AtomicBool,
     state: Mutex<LeaseState>,
 }
 
@@ -113,6 +117,7 @@ impl Leases {
     pub(crate) fn new(root: &Path, lock: &File) -> io::Result<Self> {
         let leases = Self {
             root: root.to_owned(),
+            is_alone: AtomicBool::new(false),
             state: Mutex::new(LeaseState {
                 used: HashSet::new(),
                 own: Own::Locked,
@@ -138,7 +143,7 @@ impl Leases {
     /// afterwards.
     pub(crate) fn hold(&self, lock: &File, what: Leased) {
         let mut state = self.state();
-        if state.used.contains(&what) {
+        if state.used.contains(&what) || self.is_alone.load(Ordering::Relaxed) {
             return;
         }
         if let Own::Written { file, path } = &mut state.own {
@@ -165,7 +170,7 @@ impl Leases {
     /// Lets others collect garbage from now on; says it by an error if they cannot be let.
     pub(crate) fn admit(&self, lock: &File) -> io::Result<()> {
         let mut state = self.state();
-        if matches!(state.own, Own::Written { .. }) {
+        if matches!(state.own, Own::Written { .. }) || self.is_alone.load(Ordering::Relaxed) {
             return Ok(());
         }
         let (mut file, path) = self.make()?;
@@ -176,6 +181,11 @@ impl Leases {
         }
         state.own = Own::Written { file, path };
         lock.unlock()
+    }
+
+    /// Notes whether this process has the lock for itself.
+    pub(crate) fn set_alone(&self, is_alone: bool) {
+        self.is_alone.store(is_alone, Ordering::Relaxed);
     }
 
     /// Says whether this process admits collection.

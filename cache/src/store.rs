@@ -203,7 +203,10 @@ impl Store {
     /// Says whether this process has the lock of the state directory for itself now.
     pub(crate) fn try_lock(&self) -> io::Result<bool> {
         match self.shared.lock.try_lock() {
-            Ok(()) => Ok(true),
+            Ok(()) => {
+                self.shared.leases.set_alone(true);
+                Ok(true)
+            }
             Err(fs::TryLockError::WouldBlock) => Ok(false),
             Err(fs::TryLockError::Error(error)) => Err(error),
         }
@@ -211,12 +214,15 @@ impl Store {
 
     /// Waits for the lock of the state directory, which the process then has for itself.
     pub(crate) fn lock_exclusively(&self) -> io::Result<()> {
-        self.shared.lock.lock()
+        self.shared.lock.lock()?;
+        self.shared.leases.set_alone(true);
+        Ok(())
     }
 
     /// Shares the lock of the state directory with others again, or lets go of it if this process
     /// admits collection.
     pub(crate) fn lock_as_before(&self) -> io::Result<()> {
+        self.shared.leases.set_alone(false);
         if self.shared.leases.are_written() {
             self.shared.lock.unlock()
         } else {
