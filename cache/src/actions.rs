@@ -8,15 +8,16 @@
 use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Read as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{DiskUsage, SpreadFile, Store, Unsettled};
-use kiln_oci::{Sha256, Timestamp};
-use kiln_tree::{Blake3, Encode, Encoder, LayerId};
+use crate::stack_parts::{PartUse, PartsByStack, StackFile, StackParts};
+use crate::{BlobError, DiskUsage, LayerStack, SpreadFile, Store, Unsettled};
+use kiln_oci::Timestamp;
+use kiln_tree::{Blake3, Encode, Encoder};
 
 kiln_oci::identity! {
     /// Names a step and its inputs; leads to an [`crate::ActionRecord`].
@@ -33,46 +34,39 @@ impl Encode for ActionKey {
 const USE_RESOLUTION: Duration = Duration::from_secs(3600);
 
 /// The result of a step.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ActionRecord {
     /// The file system after the step.
     pub state: LayerStack,
     /// How long the step took when it ran.
-    #[serde(with = "milliseconds")]
     pub took: Duration,
     /// What went into the key, by name: the answer to "why did it run again?".
     pub receipt: Receipt,
     /// The keys it has besides that of its recipe, which say what the recipe led to.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub evidence: Vec<ActionKey>,
 }
 
-/// A file system as a stack: the layers of a base image, and those made on top.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct LayerStack {
-    /// The manifest of the image at the bottom; none for `scratch`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub base: Option<Sha256>,
-    /// The layers above, lowest first.
-    pub layers: Vec<BuiltLayer>,
+/// A record as it is written.
+#[derive(Debug, Serialize, Deserialize)]
+struct RecordFile {
+    state: StackFile,
+    #[serde(with = "milliseconds")]
+    took: Duration,
+    receipt: Receipt,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    evidence: Vec<ActionKey>,
 }
 
-/// A layer made by a step.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct BuiltLayer {
-    /// The layer.
-    pub layer: LayerId,
-    /// When it was made.
-    pub created: Timestamp,
-}
-
-impl LayerStack {
-    /// Returns the stack with one more layer on top.
-    #[must_use]
-    pub fn with(&self, layer: BuiltLayer) -> Self {
-        let mut stack = self.clone();
-        stack.layers.push(layer);
-        stack
+impl RecordFile {
+    /// Returns the record; none if a part of its stack is lost.
+    fn read(bytes: &[u8], parts: &StackParts, part_use: PartUse) -> Option<ActionRecord> {
+        let file: Self = serde_json::from_slice(bytes).ok()?;
+        Some(ActionRecord {
+            state: parts.read(&file.state, part_use)?,
+            took: file.took,
+            receipt: file.receipt,
+            evidence: file.evidence,
+        })
     }
 }
 
@@ -110,6 +104,18 @@ pub struct CacheError {
     pub source: io::Error,
 }
 
+impl CacheError {
+    fn of_part(path: &Path, error: BlobError) -> Self {
+        Self {
+            path: path.to_owned(),
+            source: match error {
+                BlobError::Io { source, .. } => source,
+                other => io::Error::other(other),
+            },
+        }
+    }
+}
+
 /// A map from keys to records: here the local one; a registry or an object store can be another.
 ///
 /// Batched, because a round trip is what a remote one costs.
@@ -130,6 +136,7 @@ pub trait CacheBackend: std::fmt::Debug + Send + Sync {
 #[derive(Clone, Debug)]
 pub struct Actions {
     store: Store,
+    parts: StackParts,
 }
 
 impl Actions {
@@ -138,6 +145,7 @@ impl Actions {
     pub fn new(store: &Store) -> Self {
         Self {
             store: store.clone(),
+            parts: StackParts::new(store),
         }
     }
 
@@ -162,11 +170,13 @@ pub struct StoredRecord {
 }
 
 impl Actions {
-    /// Returns every record, by key. Does not count as use.
+    /// Returns every record, by key, and the blobs that hold parts of their stacks. Does not count as
+    /// use.
     ///
     /// # Errors
     /// When the directory cannot be read.
-    pub fn list(&self) -> io::Result<Vec<StoredRecord>> {
+    pub fn list(&self) -> io::Result<(Vec<StoredRecord>, PartsByStack)> {
+        let parts = StackParts::new(&self.store);
         // A record under several keys is one file, and is read once.
         let seen: Mutex<HashMap<u64, Vec<ActionKey>>> = Mutex::default();
         let look = |file: &SpreadFile<'_>| {
@@ -184,7 +194,7 @@ impl Actions {
             let bytes = if is_seen { None } else { file.read().ok() };
             Ok(bytes.map(|bytes| StoredRecord {
                 keys: vec![key],
-                record: serde_json::from_slice(&bytes).ok(),
+                record: RecordFile::read(&bytes, &parts, PartUse::LookedAt),
                 last_used: look.changed,
                 usage: look.usage,
                 inode: look.inode,
@@ -197,7 +207,7 @@ impl Actions {
             record.keys.sort_unstable();
         }
         records.sort_unstable_by(|a, b| a.keys.cmp(&b.keys));
-        Ok(records)
+        Ok((records, parts.into_parts()))
     }
 
     /// Deletes a record; says whether it was there.
@@ -213,7 +223,7 @@ impl Actions {
     }
 }
 
-fn read(path: &std::path::Path) -> Option<(Vec<u8>, fs::Metadata)> {
+fn read(path: &Path) -> Option<(Vec<u8>, fs::Metadata)> {
     let mut file = File::open(path).ok()?;
     let metadata = file.metadata().ok()?;
     let mut bytes = Vec::with_capacity(usize::try_from(metadata.len()).ok()?);
@@ -227,9 +237,9 @@ impl CacheBackend for Actions {
         let get = |key: &ActionKey| {
             let path = self.path(*key);
             let (bytes, metadata) = read(&path)?;
-            let record: ActionRecord = serde_json::from_slice(&bytes).ok()?;
+            let record = RecordFile::read(&bytes, &self.parts, PartUse::Used)?;
             // With the top of a stack, all of it stays.
-            if let Some(top) = record.state.layers.last() {
+            if let Some(top) = record.state.top() {
                 self.store.hold(Unsettled::Layer(top.layer));
             }
             let last_used = metadata.modified().map_or(now, Timestamp::from);
@@ -243,7 +253,17 @@ impl CacheBackend for Actions {
     }
 
     fn put(&self, keys: &[ActionKey], record: &ActionRecord) -> Result<(), CacheError> {
-        let bytes = serde_json::to_vec(record).expect("a record is plain data");
+        let Some(first) = keys.first() else {
+            return Ok(());
+        };
+        let state = self.parts.write(&record.state);
+        let file = RecordFile {
+            state: state.map_err(|error| CacheError::of_part(&self.path(*first), error))?,
+            took: record.took,
+            receipt: record.receipt.clone(),
+            evidence: record.evidence.clone(),
+        };
+        let bytes = serde_json::to_vec(&file).expect("a record is plain data");
         let mut first: Option<PathBuf> = None;
         for key in keys {
             let path = self.path(*key);
@@ -274,7 +294,7 @@ impl CacheBackend for Actions {
 }
 
 /// Sets the time of a file's last modification to now, and nothing else.
-pub(crate) fn touch(path: &std::path::Path) -> io::Result<()> {
+pub(crate) fn touch(path: &Path) -> io::Result<()> {
     use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, UTIME_NOW, UTIME_OMIT, utimensat};
     let time = |tv_nsec| Timespec { tv_sec: 0, tv_nsec };
     let times = Timestamps {
@@ -310,7 +330,9 @@ pub mod milliseconds {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use kiln_tree::Blake3;
+    use crate::BuiltLayer;
+    use kiln_oci::Sha256;
+    use kiln_tree::LayerId;
 
     #[test]
     fn records_read_back_under_every_key() {
@@ -320,13 +342,10 @@ mod tests {
         let mut receipt = Receipt::default();
         receipt.add("command", "true");
         let record = ActionRecord {
-            state: LayerStack {
-                base: Some(Sha256::of(b"base")),
-                layers: vec![BuiltLayer {
-                    layer: LayerId(Blake3::of(b"layer")),
-                    created: Timestamp::from_seconds(5),
-                }],
-            },
+            state: LayerStack::on(Some(Sha256::of(b"base"))).with(BuiltLayer {
+                layer: LayerId(Blake3::of(b"layer")),
+                created: Timestamp::from_seconds(5),
+            }),
             took: Duration::from_millis(1234),
             receipt,
             evidence: keys[1..2].to_vec(),
@@ -336,14 +355,42 @@ mod tests {
         assert_eq!(found, [Some(record.clone()), Some(record.clone()), None]);
         // Both are one file, and still are when it is written again.
         actions.put(&keys[..2], &record).unwrap();
-        let listed = actions.list().unwrap();
+        let (listed, _) = actions.list().unwrap();
         assert_eq!(listed.len(), 1);
         let mut both = keys[..2].to_vec();
         both.sort_unstable();
         assert_eq!(listed[0].keys, both);
         assert_eq!(listed[0].record, Some(record.clone()));
         actions.put(&keys[2..], &record).unwrap();
-        assert_eq!(actions.list().unwrap().len(), 2);
+        assert_eq!(actions.list().unwrap().0.len(), 2);
+    }
+
+    /// What a step leaves does not grow with the steps before it.
+    #[test]
+    fn a_record_at_depth_100_is_no_larger_than_one_of_a_few_layers() {
+        let directory = tempfile::tempdir().unwrap();
+        let actions = Actions::new(&Store::open(directory.path()).unwrap());
+        let mut record = ActionRecord {
+            state: LayerStack::default(),
+            took: Duration::ZERO,
+            receipt: Receipt::default(),
+            evidence: Vec::new(),
+        };
+        let mut lengths = Vec::new();
+        for depth in 0..100_u64 {
+            record.state = record.state.with(BuiltLayer {
+                layer: LayerId(Blake3::of(&depth.to_le_bytes())),
+                created: Timestamp::EPOCH,
+            });
+            let key = ActionKey(Blake3::of(&depth.to_be_bytes()));
+            actions.put(&[key], &record).unwrap();
+            lengths.push(fs::metadata(actions.path(key)).unwrap().len());
+        }
+        assert!(lengths[99] < lengths[10], "{lengths:?}");
+        assert!(lengths.iter().all(|length| *length <= 5_000), "{lengths:?}");
+        let deepest = ActionKey(Blake3::of(&99_u64.to_be_bytes()));
+        let actions = Actions::new(&actions.store);
+        assert_eq!(actions.get_many(&[deepest]), [Some(record)]);
     }
 
     #[test]
@@ -368,7 +415,7 @@ mod tests {
             evidence: Vec::new(),
         };
         actions.put(&[key], &record).unwrap();
-        let last_used = || actions.list().unwrap()[0].last_used;
+        let last_used = || actions.list().unwrap().0[0].last_used;
         let set = |ago: Duration| {
             let file = File::options().write(true).open(actions.path(key)).unwrap();
             let written = file.metadata().unwrap().modified().unwrap();
@@ -384,7 +431,7 @@ mod tests {
         actions.get_many(&[key]);
         assert!(now.since(last_used()) < Duration::from_secs(60));
         assert!(actions.remove(key).unwrap() && !actions.remove(key).unwrap());
-        assert!(actions.list().unwrap().is_empty());
+        assert!(actions.list().unwrap().0.is_empty());
     }
 
     #[test]

@@ -148,16 +148,16 @@ impl Leases {
         }
         if let Own::Written { file, path } = &mut state.own {
             let line = format!("{what}\n");
-            let written = lock
-                .lock_shared()
-                .and_then(|()| file.write_all(line.as_bytes()));
+            let locked = lock_shared(lock);
+            let written = locked.and_then(|()| file.write_all(line.as_bytes()));
             match written {
                 Ok(()) => {
                     let _ = lock.unlock();
                 }
-                // No room for a line: the lock says enough, which this process has now, but not after
-                // its end. So a collection that goes on is called off.
+                // No room for a line: the lock says enough, but not after the end of this process. So a
+                // collection that goes on is called off.
                 Err(_) => {
+                    let _ = lock_shared(lock);
                     let _ = fs::remove_file(self.marker());
                     let _ = fs::remove_file(path);
                     state.own = Own::Locked;
@@ -267,8 +267,14 @@ impl Leases {
             other => other?,
         };
         for entry in entries {
-            let path = entry?.path();
+            let entry = entry?;
+            let path = entry.path();
             if Some(&path) == own.as_ref() {
+                continue;
+            }
+            // No kiln made it, and opening it may wait for ever.
+            if !entry.file_type()?.is_file() {
+                ended(&path);
                 continue;
             }
             // A line that was cut off by a full disk names nothing that was used after it.
@@ -287,6 +293,16 @@ impl Leases {
 
     fn state(&self) -> MutexGuard<'_, LeaseState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Locks for reading, through signals.
+fn lock_shared(lock: &File) -> io::Result<()> {
+    loop {
+        match lock.lock_shared() {
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            other => return other,
+        }
     }
 }
 

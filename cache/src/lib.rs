@@ -20,6 +20,8 @@ mod assembled; // base, layers and history -> manifest
 mod cache_mounts; // directories of RUN --mount=type=cache
 mod claim; // the right to run a step, a lock named by its key
 mod downloads; // URL -> validators and blob
+mod layer_stack; // a base and the layers above, as records, keys and images name file systems
+mod stack_parts; // the lower parts of stacks, which records have in common
 mod stat_indexes; // build context -> stat index of the last build
 
 // Collection.
@@ -33,8 +35,8 @@ mod tombstones; // which records were evicted, when and why
 mod trash; // files that are renamed away and deleted later
 
 pub use actions::{
-    ActionKey, ActionRecord, Actions, BuiltLayer, CacheBackend, CacheError, Ingredient, LayerStack,
-    Receipt, StoredRecord, milliseconds,
+    ActionKey, ActionRecord, Actions, CacheBackend, CacheError, Ingredient, Receipt, StoredRecord,
+    milliseconds,
 };
 pub use assembled::Assembled;
 pub use blobs::{BlobError, BlobWriter, Blobs};
@@ -49,11 +51,13 @@ pub use downloads::{DownloadRecord, Downloads};
 pub use eviction::{Candidate, Demand, Eviction, Limits, evict};
 pub use image_names::{ImageNames, Named, NamesError};
 pub use image_notes::{ImageFacts, ImageNote, ImageNotes, Stay};
+pub use layer_stack::{BuiltLayer, LayerStack};
 pub use leases::Leased;
 pub use measured_trees::MeasuredTrees;
 pub use read_image::{ImageError, read_image};
 pub use ref_counts::{Object, RefCounts};
 pub use spread::{Look, SpreadFile};
+pub use stack_parts::PartsByStack;
 pub use stat_indexes::{load_stat_index, save_stat_index};
 pub use store::{OpenError, Store, WorkDir, check_owner};
 pub use tombstones::{EvictionReason, Tombstone, Tombstones};

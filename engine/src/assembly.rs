@@ -151,7 +151,7 @@ impl<'a> ImageAssembler<'a> {
         let base = target
             .base
             .map(|manifest| &self.sharing.plan.bases[&manifest].1);
-        let new = tars.iter().zip(&state.layers).map(|(tar, built)| NewLayer {
+        let new = tars.iter().zip(state.layers()).map(|(tar, built)| NewLayer {
             diff_id: tar.diff_id,
             created: variant.epoch.unwrap_or(built.created),
         });
@@ -184,9 +184,10 @@ impl<'a> ImageAssembler<'a> {
     /// Returns kiln's own tars of the new layers, with the times that are wanted.
     fn tars(&self, state: &LayerStack, variant: &Variant) -> Result<Vec<TarFacts>, Error> {
         let (stores, client) = (self.stores, self.client);
-        let layers = state.layers.iter();
         let (FileTimes::Clamp, Some(epoch)) = (variant.file_times, variant.epoch) else {
-            return layers
+            return state
+                .layers()
+                .into_iter()
                 .map(|built| export::built_tar(stores, built.layer))
                 .collect();
         };
@@ -230,8 +231,8 @@ fn inputs(
     let Built { target, state } = built;
     let mut encoder = Encoder::new("kiln.image.1");
     encoder.optional(target.base.map(|base| base.to_string()).as_ref());
-    encoder.number(state.layers.len() as u64);
-    for built in &state.layers {
+    encoder.number(state.len() as u64);
+    for built in state.layers() {
         encoder.value(&built.layer.0);
         time(&mut encoder, built.created);
     }

@@ -240,10 +240,7 @@ fn finish(
         target,
         state: match target.root {
             Some(_) => states.next().expect("every root has a state"),
-            None => LayerStack {
-                base: target.base,
-                layers: Vec::new(),
-            },
+            None => LayerStack::on(target.base),
         },
     });
     let built: Vec<Built<'_>> = built.collect();
@@ -264,8 +261,8 @@ fn finish(
         Delivery::Nowhere => None,
     };
     // A cache may have wanted what no output did.
-    let mut layers = built.iter().flat_map(|built| &built.state.layers);
-    if !request.cache_to.is_empty() && !layers.all(|built| stores.layers.knows(built.layer)) {
+    let is_whole = |built: &Built<'_>| stores.layers.knows_all(&built.state);
+    if !request.cache_to.is_empty() && !built.iter().all(is_whole) {
         return Ok(None);
     }
     stores.settle()?;

@@ -73,7 +73,7 @@ fn view(
     state: &LayerStack,
     reporter: &Reporter<'_>,
 ) -> Result<ParentView, Error> {
-    let mut layers = match state.base {
+    let mut layers = match state.base() {
         Some(manifest) => {
             let (name, image) = &plan.bases[&manifest];
             base_layers::unpacked_layers(

@@ -150,42 +150,41 @@ impl SharedCache {
         records.flat_map(|(number, record)| record.keys.iter().map(move |key| (*key, number)))
     }
 
-    /// Returns a record by its number, and the key of its recipe.
+    /// Returns a record by its number, and the key of its recipe. `stacks` are the cache's own.
     ///
     /// # Panics
     /// When there are not so many.
     #[must_use]
-    pub fn record(&self, number: usize) -> (ActionKey, ActionRecord) {
+    pub fn record(&self, number: usize, stacks: &[LayerStack]) -> (ActionKey, ActionRecord) {
         let record = &self.records[number];
-        let mut state = LayerStack::default();
-        let mut next = record.state;
-        loop {
-            match self.states[next] {
-                SharedState::Base(base) => {
-                    state.base = base;
-                    break;
-                }
-                SharedState::On {
-                    state: below,
-                    layer,
-                    created,
-                } => {
-                    state.layers.push(BuiltLayer {
-                        layer: self.layers[layer].id,
-                        created,
-                    });
-                    next = below;
-                }
-            }
-        }
-        state.layers.reverse();
         let record = ActionRecord {
-            state,
+            state: stacks[record.state].clone(),
             took: Duration::from_millis(record.took.unwrap_or(0)),
             receipt: record.receipt.clone(),
             evidence: record.keys[1..].to_vec(),
         };
         (self.records[number].keys[0], record)
+    }
+
+    /// Returns the stack of each state, for [`SharedCache::record`].
+    #[must_use]
+    pub fn stacks(&self) -> Vec<LayerStack> {
+        let mut stacks: Vec<LayerStack> = Vec::with_capacity(self.states.len());
+        for state in &self.states {
+            let stack = match state {
+                SharedState::Base(base) => LayerStack::on(*base),
+                SharedState::On {
+                    state,
+                    layer,
+                    created,
+                } => stacks[*state].with(BuiltLayer {
+                    layer: self.layers[*layer].id,
+                    created: *created,
+                }),
+            };
+            stacks.push(stack);
+        }
+        stacks
     }
 
     /// Returns the layers that records name.

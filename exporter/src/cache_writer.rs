@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use kiln_cache::{ActionKey, ActionRecord};
+use kiln_cache::{ActionKey, ActionRecord, LayerStack};
 use kiln_tree::LayerId;
 
 use crate::cache_config::{
@@ -15,6 +15,8 @@ pub struct CacheWriter {
     pub(crate) cache: SharedCache,
     layers: HashMap<LayerId, usize>,
     states: HashMap<SharedState, usize>,
+    /// The states of stacks that were met, of which only those that may be named have one.
+    stacks: HashMap<LayerStack, Option<usize>>,
 }
 
 impl CacheWriter {
@@ -25,6 +27,7 @@ impl CacheWriter {
         Self {
             layers: positions.map(|(place, layer)| (layer.id, place)).collect(),
             states: HashMap::new(),
+            stacks: HashMap::new(),
             cache: SharedCache {
                 format: FORMAT,
                 layers,
@@ -38,21 +41,9 @@ impl CacheWriter {
     /// Adds what a step came to, to be found under `recipe` and the record's own evidence. A record
     /// with a layer that may not be named is left out.
     pub fn add(&mut self, recipe: ActionKey, record: &ActionRecord) {
-        let layers = &record.state.layers;
-        if !layers
-            .iter()
-            .all(|built| self.layers.contains_key(&built.layer))
-        {
+        let Some(state) = self.state_of(&record.state) else {
             return;
-        }
-        let mut state = self.state(SharedState::Base(record.state.base));
-        for built in layers {
-            state = self.state(SharedState::On {
-                state,
-                layer: self.layers[&built.layer],
-                created: built.created,
-            });
-        }
+        };
         let mut keys = vec![recipe];
         keys.extend(&record.evidence);
         self.cache.records.push(SharedRecord {
@@ -66,6 +57,41 @@ impl CacheWriter {
     /// Adds what a cache mount held.
     pub fn add_mount(&mut self, mount: SharedMount) {
         self.cache.mounts.push(mount);
+    }
+
+    /// Returns the state of a stack, whose lower part was mostly met before.
+    fn state_of(&mut self, stack: &LayerStack) -> Option<usize> {
+        let mut new = Vec::new();
+        let mut state = None;
+        for stack in stack.down() {
+            if let Some(met) = self.stacks.get(&stack) {
+                state = Some(*met);
+                break;
+            }
+            new.push(stack);
+        }
+        let mut state = match state {
+            Some(met) => met,
+            None => {
+                let bottom = new.pop()?;
+                let state = self.state(SharedState::Base(bottom.base()));
+                self.stacks.insert(bottom, Some(state));
+                Some(state)
+            }
+        };
+        for stack in new.into_iter().rev() {
+            let built = stack.top()?;
+            let layer = self.layers.get(&built.layer).copied();
+            state = state.zip(layer).map(|(state, layer)| {
+                self.state(SharedState::On {
+                    state,
+                    layer,
+                    created: built.created,
+                })
+            });
+            self.stacks.insert(stack, state);
+        }
+        state
     }
 
     fn state(&mut self, state: SharedState) -> usize {

@@ -55,6 +55,7 @@ impl LayerStore {
     /// When it cannot be renamed.
     pub fn mark_unavailable(&self, id: LayerId) -> Result<(), LayerError> {
         let mark = unavailable_mark(self.store(), id);
+        self.known_stacks().forget();
         rename_into(&path(self.store(), id), &mark).map_err(LayerError::at(mark))
     }
 
@@ -140,6 +141,7 @@ impl LayerStore {
     }
 
     fn remove_description(&self, id: LayerId) -> Result<(), LayerError> {
+        self.known_stacks().forget();
         for path in [path(self.store(), id), unavailable_mark(self.store(), id)] {
             unless_gone(fs::remove_file(&path)).map_err(LayerError::at(path))?;
         }

@@ -31,7 +31,9 @@ use crate::facts::{KnownBlob, LayerFacts, TarFacts};
 use crate::layer_files::{DONOR, LayerFiles};
 use crate::permits::{Permit, Permits};
 use crate::place::{diff_path, replace};
+use crate::recent_views::RecentViews;
 use crate::unpack_limit::{Meter, UnpackLimit};
+use crate::whole_stacks::WholeStacks;
 
 /// The layers of a state directory. Cheap to clone; clones share what they have read.
 #[derive(Clone, Debug)]
@@ -44,6 +46,9 @@ struct StoreState {
     store: Store,
     limit: UnpackLimit,
     known: Mutex<HashMap<LayerId, Layer>>,
+    known_stacks: WholeStacks,
+    stacks_here: WholeStacks,
+    recent_views: RecentViews,
     unpacking: Permits,
 }
 
@@ -68,6 +73,9 @@ impl LayerStore {
                 store: store.clone(),
                 limit,
                 known: Mutex::default(),
+                known_stacks: WholeStacks::default(),
+                stacks_here: WholeStacks::default(),
+                recent_views: RecentViews::default(),
                 unpacking: Permits::new(cores.clamp(FEWEST_AT_ONCE, MOST_AT_ONCE)),
             }),
         }
@@ -211,6 +219,24 @@ impl LayerStore {
     pub(crate) fn forget(&self, id: LayerId) {
         let mut known = self.known().lock().unwrap_or_else(PoisonError::into_inner);
         known.remove(&id);
+        self.known_stacks().forget();
+        self.stacks_here().forget();
+        self.recent_views().forget();
+    }
+
+    /// Returns the views that were given back.
+    pub(crate) fn recent_views(&self) -> &RecentViews {
+        &self.shared.recent_views
+    }
+
+    /// Returns the stacks of which all layers are known.
+    pub(crate) fn known_stacks(&self) -> &WholeStacks {
+        &self.shared.known_stacks
+    }
+
+    /// Returns the stacks of which all layers are here.
+    pub(crate) fn stacks_here(&self) -> &WholeStacks {
+        &self.shared.stacks_here
     }
 
     /// Makes a directory for something unfinished.

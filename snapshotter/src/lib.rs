@@ -16,6 +16,7 @@ mod layer_files; // the directories that hold a layer's files
 mod owners; // ids that files on this disk can belong to
 mod place; // paths in the state directory, written and renamed
 mod publish; // a finished layer gets its name
+mod whole_stacks; // whether all layers of a stack are here
 
 // The tar of a layer, and tars of others.
 mod diff_id; // a layer's diff id, read or computed
@@ -54,6 +55,7 @@ mod verify; // files on disk compared with the index
 // A root as its layers' indexes describe it.
 mod users; // users and groups, in its /etc/passwd and /etc/group
 mod view; // paths resolved without a mount
+mod recent_views; // views for the next steps
 
 // The disk.
 mod disk; // how layers look on disk

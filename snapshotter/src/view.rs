@@ -119,6 +119,16 @@ impl ParentView {
         })
     }
 
+    /// Puts a layer on top.
+    ///
+    /// # Errors
+    /// When its index cannot be read.
+    pub fn push(&mut self, layer: Layer) -> Result<(), LayerError> {
+        self.trees.push(layer.tree()?);
+        self.layers.push(layer);
+        Ok(())
+    }
+
     /// Returns the layers, lowest first.
     #[must_use]
     pub fn layers(&self) -> &[Layer] {

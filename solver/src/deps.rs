@@ -65,13 +65,7 @@ impl<'a> Deps<'a> {
 
     /// Returns the first record whose layers are all here or can be fetched.
     pub(crate) fn look_up(&self, keys: &[ActionKey]) -> Option<ActionRecord> {
-        let whole = |record: &ActionRecord| {
-            record
-                .state
-                .layers
-                .iter()
-                .all(|built| self.layers.knows(built.layer))
-        };
+        let whole = |record: &ActionRecord| self.layers.knows_all(&record.state);
         self.cache.get_many(keys).into_iter().flatten().find(whole)
     }
 }

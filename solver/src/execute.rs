@@ -70,7 +70,7 @@ pub(crate) fn execute(
     let evidence = evidence(&inputs.step.op, keys.weak, &inputs.parent, content);
     if may_reuse
         && let Some(mut record) = deps.look_up(&evidence)
-        && let Some(layer) = record.state.layers.last().copied()
+        && let Some(layer) = record.state.top()
     {
         tracing::debug!(step = inputs.step.label(), ?evidence, "found by evidence");
         let state = inputs.parent.with(layer);

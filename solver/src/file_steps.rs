@@ -74,7 +74,7 @@ pub(crate) fn warn_of_nothing(
 /// Returns what the same copy made last time, if it is still here.
 pub(crate) fn earlier(deps: &Deps<'_>, slots: &[ActionKey]) -> Earlier {
     let record = deps.look_up(slots);
-    let made = record.and_then(|record| record.state.layers.last().copied());
+    let made = record.and_then(|record| record.state.top());
     match made.and_then(|made| deps.layers.layer(made.layer)) {
         Some(layer) => Earlier::new(&layer),
         None => Earlier::default(),

@@ -92,7 +92,7 @@ pub fn forecast(
             let names = evidence(&step.op, keys[id.index()].weak, &parent, read_now);
             let layer = deps
                 .look_up(&names)
-                .and_then(|found| found.state.layers.last().copied());
+                .and_then(|found| found.state.top());
             match layer {
                 Some(layer) => {
                     known[id.index()] = Some(parent.with(layer));
@@ -143,7 +143,7 @@ fn open_input(
         };
         // The files of a base that is elsewhere cannot be read before it is fetched.
         let is_read = graph.step(id).op.sources().any(|source| source == input);
-        if let (true, Some(manifest)) = (is_read, state.base)
+        if let (true, Some(manifest)) = (is_read, state.base())
             && !deps.bases.are_here(manifest)
         {
             return Some(base_of(graph, input));

@@ -24,7 +24,7 @@ use crate::graph::{CopyPart, FileSource, Graph, Op, RunMount, StepId};
 pub(crate) use receipt::{FILES, PLATFORM, receipt};
 
 /// Changes whenever the meaning of a key changes: old records are then never found.
-const VERSION: &str = "kiln.step.6";
+const VERSION: &str = "kiln.step.7";
 
 /// The names that a step has before anything runs.
 #[derive(Clone, Debug)]
@@ -94,9 +94,7 @@ pub(crate) fn evidence(
     // A linked copy is the same layer on any parent.
     let is_linked = matches!(op, Op::Copy(copy) if copy.link);
     if !is_linked {
-        encoder.optional(parent.base.as_ref());
-        let layers: Vec<Blake3> = parent.layers.iter().map(|layer| layer.layer.0).collect();
-        encoder.sequence(&layers);
+        encoder.value(&parent.files());
     }
     vec![ActionKey(encoder.finish())]
 }

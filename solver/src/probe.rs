@@ -35,10 +35,7 @@ impl Probe {
             }
             let step = graph.step(id);
             if let Op::From(from) = &step.op {
-                probe.known[id.index()] = Some(LayerStack {
-                    base: Some(from.manifest),
-                    layers: Vec::new(),
-                });
+                probe.known[id.index()] = Some(LayerStack::on(Some(from.manifest)));
                 continue;
             }
             let record = if anew[id.index()] {

@@ -180,7 +180,7 @@ fn work(
             }) => {
                 let took = vertex.elapsed();
                 vertex.end(VertexEnd::Done);
-                let made = state.layers.last().copied();
+                let made = state.top();
                 let is_last = board.succeed(id, state, proof, Fate::Ran { took }) == 0;
                 if !is_last {
                     queue.add(id, || deps.layers.layer(made?.layer));

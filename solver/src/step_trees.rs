@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::fs::File;
 use std::io;
 
-use kiln_cache::{Blobs, LayerStack, Store};
+use kiln_cache::{Blobs, BuiltLayer, LayerStack, Store};
 use kiln_files::GuestPath;
 use kiln_snapshotter::{Layer, LayerStore, ParentView};
 use kiln_threads::Stop;
@@ -33,26 +33,40 @@ impl LayerLoader<'_> {
 }
 
 /// The layers below a step, on disk, and the merged view of them.
+///
+/// The next step mostly starts from the same layers and one more, so the view stays for it.
 #[derive(Debug)]
 pub(crate) struct LocalStack {
-    layers: Vec<Layer>,
+    store: LayerStore,
+    state: LayerStack,
     view: ParentView,
 }
 
 impl LocalStack {
     pub(crate) fn new(from: LayerLoader<'_>, state: &LayerStack) -> Result<Self, StepError> {
-        let mut layers = match state.base {
-            Some(manifest) => from.bases.layers(manifest)?,
-            None => Vec::new(),
+        let (mut view, lacking) = match from.layers.take_view(state) {
+            Some(begun) => begun,
+            None => {
+                let base = match state.base() {
+                    Some(manifest) => from.bases.layers(manifest)?,
+                    None => Vec::new(),
+                };
+                (ParentView::new(&base)?, state.layers())
+            }
         };
-        layers.extend(made(from, state)?);
-        let view = ParentView::new(&layers)?;
-        Ok(Self { layers, view })
+        for layer in made(from, &lacking)? {
+            view.push(layer)?;
+        }
+        Ok(Self {
+            store: from.layers.clone(),
+            state: state.clone(),
+            view,
+        })
     }
 
     /// Returns the layers, lowest first.
     pub(crate) fn layers(&self) -> &[Layer] {
-        &self.layers
+        self.view.layers()
     }
 
     pub(crate) fn view(&self) -> &ParentView {
@@ -60,9 +74,16 @@ impl LocalStack {
     }
 }
 
+impl Drop for LocalStack {
+    fn drop(&mut self) {
+        let view = std::mem::take(&mut self.view);
+        self.store.give_view_back(&self.state, view);
+    }
+}
+
 /// Returns the layers that steps made; those of which no files are here are fetched and unpacked.
-fn made(from: LayerLoader<'_>, state: &LayerStack) -> Result<Vec<Layer>, StepError> {
-    let ids = state.layers.iter().map(|built| built.layer);
+fn made(from: LayerLoader<'_>, layers: &[BuiltLayer]) -> Result<Vec<Layer>, StepError> {
+    let ids = layers.iter().map(|built| built.layer);
     let mut found: Vec<(LayerId, Option<Layer>)> =
         ids.map(|id| (id, from.layers.layer(id))).collect();
     let missing = found.iter().filter(|(_, layer)| layer.is_none());

@@ -15,7 +15,6 @@ mod now; // what is known
 
 use kiln_cache::{ActionRecord, LayerStack, Receipt};
 use kiln_oci::Platform;
-use kiln_tree::LayerId;
 
 use crate::deps::Deps;
 use crate::graph::{CopyPart, FileSource, Graph, Op, StepId};
@@ -173,7 +172,7 @@ fn changed_sources(now: &Now<'_>, before: &Before) -> Vec<StepId> {
     let differs = |source: StepId| {
         let old = before.past(source)?.record.as_ref()?;
         let new = now.states[source.index()].as_ref()?;
-        Some(!same(&old.state, new))
+        Some(old.state.files() != new.files())
     };
     let sources = |wanted: Option<bool>| -> Vec<StepId> {
         let all = now.graph.step(now.id).op.sources();
@@ -210,21 +209,21 @@ fn parent(record: &ActionRecord, now: &Now<'_>, before: &Before) -> Option<Reaso
         return None;
     }
     // A step adds one layer to what it stands on.
-    let mut old = record.state.clone();
-    old.layers.pop();
+    let old = record.state.below().unwrap_or_default();
     let nothing = LayerStack::default();
     let new = match step.parent {
         Some(parent) => now.states[parent.index()].as_ref()?,
         None => &nothing,
     };
-    if same(&old, new) {
+    // Whenever the layers were made.
+    if old.files() == new.files() {
         return None;
     }
     match step.parent {
         Some(parent) if !matches!(now.graph.step(parent).op, Op::From(_)) => Some(Reason::Parent {
             step: now.graph.step(parent).name.clone(),
         }),
-        _ if old.base == new.base => None,
+        _ if old.base() == new.base() => None,
         from => {
             let image = match from {
                 Some(from) => image_name(&now.graph.step(from).name),
@@ -234,18 +233,9 @@ fn parent(record: &ActionRecord, now: &Now<'_>, before: &Before) -> Option<Reaso
             Some(Reason::Base {
                 image_before: was.filter(|was| **was != image).cloned(),
                 image,
-                before: old.base,
-                now: new.base,
+                before: old.base(),
+                now: new.base(),
             })
         }
     }
-}
-
-/// Says whether two states hold the same files, whenever their layers were made.
-fn same(one: &LayerStack, other: &LayerStack) -> bool {
-    let layers = |state: &LayerStack| -> Vec<LayerId> {
-        let built = state.layers.iter();
-        built.map(|built| built.layer).collect()
-    };
-    one.base == other.base && layers(one) == layers(other)
 }

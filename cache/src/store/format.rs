@@ -105,7 +105,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let format = directory.path().join("format");
         drop(Store::open(directory.path()).unwrap());
-        assert_eq!(fs::read_to_string(&format).unwrap(), "3\n");
+        assert_eq!(fs::read_to_string(&format).unwrap(), "4\n");
         fs::write(&format, "1\n").unwrap();
         let older = File::open(directory.path().join("lock")).unwrap();
         older.lock_shared().unwrap();
@@ -114,7 +114,7 @@ mod tests {
         assert_eq!(fs::read_to_string(&format).unwrap(), "1\n");
         older.unlock().unwrap();
         opening.join().unwrap().unwrap();
-        assert_eq!(fs::read_to_string(&format).unwrap(), "3\n");
+        assert_eq!(fs::read_to_string(&format).unwrap(), "4\n");
         fs::write(&format, "0\n").unwrap();
         Store::open(directory.path()).unwrap_err();
     }

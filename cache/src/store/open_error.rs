@@ -6,9 +6,9 @@ use std::path::PathBuf;
 
 /// The version of the layout above and of every encoding below it.
 ///
-/// 2: a layer's files may lie on those of another (`upon`). What is there in format 1 is as good in
-/// this one.
-pub(super) const FORMAT: u32 = 3;
+/// 2: a layer's files may lie on those of another (`upon`). 3: an image has a note, not a line. 4: the
+/// stack of a record may go on in a blob. What is there in an earlier format is as good in this one.
+pub(super) const FORMAT: u32 = 4;
 
 /// Why a state directory cannot be opened.
 #[derive(Debug, thiserror::Error)]

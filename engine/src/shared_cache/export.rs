@@ -57,10 +57,7 @@ impl Shareable<'_> {
             .filter_map(|id| self.recipes.get(id.index()).copied())
             .collect();
         let records = self.tiered.get_many(&keys);
-        let is_whole = |record: &ActionRecord| {
-            let mut layers = record.state.layers.iter();
-            layers.all(|built| stores.layers.knows(built.layer))
-        };
+        let is_whole = |record: &ActionRecord| stores.layers.knows_all(&record.state);
         keys.into_iter()
             .zip(records)
             .filter_map(|(key, record)| Some((key, record.filter(|record| is_whole(record))?)))
@@ -103,7 +100,7 @@ impl Shareable<'_> {
         base_layers: usize,
     ) -> Result<SharedCache, Error> {
         let mut layers: Vec<SharedLayer> = Vec::new();
-        for (position, (built, tar)) in state.layers.iter().zip(tars).enumerate() {
+        for (position, (built, tar)) in state.layers().iter().zip(tars).enumerate() {
             if built_tar(stores, built.layer)? == *tar {
                 layers.push(SharedLayer {
                     id: built.layer,
@@ -257,10 +254,13 @@ fn pack(
 ) -> Result<Vec<PackedLayer>, Error> {
     let mut ids: Vec<LayerId> = Vec::new();
     let mut seen = HashSet::new();
-    for built in records.iter().flat_map(|(_, record)| &record.state.layers) {
-        if seen.insert(built.layer) {
-            ids.push(built.layer);
-        }
+    let mut seen_stacks = HashSet::new();
+    for (_, record) in records {
+        // Of a stack that was met, all that is below was met too.
+        let is_new = |stack: &LayerStack| seen_stacks.insert(stack.files());
+        let new = record.state.down().take_while(is_new);
+        let new: Vec<LayerId> = new.filter_map(|stack| Some(stack.top()?.layer)).collect();
+        ids.extend(new.into_iter().rev().filter(|id| seen.insert(*id)));
     }
     if target.force {
         let is_other = |id: &LayerId| {

@@ -159,7 +159,7 @@ pub(crate) fn built_layers(
     state: &LayerStack,
     reporter: &Reporter<'_>,
 ) -> Result<Vec<Layer>, Error> {
-    let ids: Vec<LayerId> = state.layers.iter().map(|built| built.layer).collect();
+    let ids: Vec<LayerId> = state.layers().iter().map(|built| built.layer).collect();
     let here: Option<Vec<Layer>> = ids.iter().map(|id| stores.layers.layer(*id)).collect();
     match here {
         Some(layers) => Ok(layers),
@@ -182,7 +182,7 @@ pub(crate) fn forget_missing_layers<'a>(
     reporter: &Reporter<'_>,
 ) -> bool {
     let mut is_lost = false;
-    for built in states.flat_map(|state| &state.layers) {
+    for built in states.flat_map(LayerStack::layers) {
         let id = built.layer;
         let is_at_hand = match (stores.layers.layer(id), stores.layers.description(id)) {
             (Some(_), _) => true,

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
-use kiln_cache::ActionKey;
+use kiln_cache::{ActionKey, LayerStack};
 use kiln_exporter::{
     CACHE_CONFIG, CacheConfigError, FoundCache, LayoutEntry, ReadLayoutError, SharedCache,
     find_in_layout, parse_cache_config, read_from_layout, read_inline,
@@ -32,6 +32,8 @@ pub(super) struct Imported {
     pub(super) records: HashMap<ActionKey, usize>,
     /// Where a layer is in the cache's list.
     pub(super) layers: HashMap<LayerId, usize>,
+    /// The stacks of the cache's states.
+    pub(super) stacks: Vec<LayerStack>,
 }
 
 /// Where a cache is, blobs included.
@@ -199,6 +201,7 @@ impl Importer<'_> {
             FoundCache::BuildKit => Err(ImportError::BuildKit),
             FoundCache::Shared(cache) => Ok(Imported {
                 records: cache.keys().collect(),
+                stacks: cache.stacks(),
                 layers: cache
                     .layers()
                     .iter()

@@ -15,7 +15,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use kiln_cache::{
-    CacheBackend as _, CacheReading, StillCacheMount, cache_mount_place, read_cache_mount,
+    CacheBackend as _, CacheReading, LayerStack, StillCacheMount, cache_mount_place,
+    read_cache_mount,
 };
 use kiln_exporter::{
     ExportLayer, LayerSource, SharedMount, layout_place, open_in_layout, remember_place,
@@ -120,23 +121,22 @@ impl Shareable<'_> {
     /// Returns the layers of a step's files, lowest first, if all are known.
     fn layers_of(&self, stores: &Stores, step: StepId) -> Option<Vec<LayerId>> {
         let known = self.known.get(step.index()).cloned().flatten();
-        let (base, built) = match (known, &self.plan.graph.step(step).op) {
-            (Some(state), _) => (state.base, state.layers),
-            (None, Op::From(from)) => (Some(from.manifest), Vec::new()),
+        let state = match (known, &self.plan.graph.step(step).op) {
+            (Some(state), _) => state,
+            (None, Op::From(from)) => LayerStack::on(Some(from.manifest)),
             (None, _) => {
                 let recipe = *self.recipes.get(step.index())?;
-                let record = self.tiered.get_many(&[recipe]).pop()??;
-                (record.state.base, record.state.layers)
+                self.tiered.get_many(&[recipe]).pop()??.state
             }
         };
         let mut layers = Vec::new();
-        if let Some(manifest) = base {
+        if let Some(manifest) = state.base() {
             let (_, image) = self.plan.bases.get(&manifest)?;
             for (diff_id, _) in image.layers() {
                 layers.push(base_layers::unpacked_layer(stores, diff_id)?.id());
             }
         }
-        layers.extend(built.iter().map(|built| built.layer));
+        layers.extend(state.layers().iter().map(|built| built.layer));
         Some(layers)
     }
 }

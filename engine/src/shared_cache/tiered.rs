@@ -94,7 +94,9 @@ impl<'a> TieredCache<'a> {
 
     fn find(&self, key: ActionKey) -> Option<ActionRecord> {
         self.imported().iter().find_map(|imported| {
-            let (_, mut record) = imported.cache.record(*imported.records.get(&key)?);
+            let (_, mut record) = imported
+                .cache
+                .record(*imported.records.get(&key)?, &imported.stacks);
             self.describe(imported, &record)?;
             // The key was made here, of what is built here. Under which others it belongs, a cache
             // can only claim, and other builds would believe that.
@@ -118,7 +120,7 @@ impl<'a> TieredCache<'a> {
             .described
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        for built in &record.state.layers {
+        for built in record.state.from_top() {
             if stores.layers.layer(built.layer).is_some() {
                 continue;
             }
@@ -140,8 +142,7 @@ impl<'a> TieredCache<'a> {
 
     /// Says whether the layers of a record are here or can be fetched.
     fn is_whole(&self, record: &ActionRecord) -> bool {
-        let mut layers = record.state.layers.iter();
-        layers.all(|built| self.stores.layers.knows(built.layer))
+        self.stores.layers.knows_all(&record.state)
     }
 }
 

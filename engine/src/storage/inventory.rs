@@ -30,11 +30,11 @@ pub(crate) fn inventory(
         .map_err(|error| Error::environment("cannot read the state directory", error))?;
     let roots = Roots::read(stores, unnamed)?;
     mark_roots(stores, &mut inventory, &roots);
-    let records = stores
+    let (records, parts) = stores
         .actions
         .list()
         .map_err(|error| Error::environment("cannot read the records", error))?;
-    inventory.add_records(records, &results::uses_by_builds(stores));
+    inventory.add_records(records, &parts, &results::uses_by_builds(stores));
     results::add_images(stores, &mut inventory, &roots);
     sources::add_bases(stores, &mut inventory, &roots)?;
     sources::add_trees(stores, &mut inventory)

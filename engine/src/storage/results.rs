@@ -1,10 +1,12 @@
 //! Results of steps, and images made of them, as entries of the cache.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 
-use kiln_cache::{ActionKey, BuiltLayer, Candidate, Eviction, Object, StoredRecord};
-use kiln_oci::{Sha256, Timestamp};
-use kiln_tree::{Blake3, Encoder, LayerId};
+use kiln_cache::{
+    ActionKey, Candidate, Eviction, LayerStack, Object, PartsByStack, StoredRecord,
+};
+use kiln_oci::Timestamp;
+use kiln_tree::{Blake3, LayerId};
 
 use super::entry::{CacheEntry, EntryKind, describe};
 use super::holdings::{self, EntryContent, HeldEntry, Inventory, candidate, entry, short};
@@ -60,37 +62,31 @@ impl Inventory {
     pub(crate) fn add_records(
         &mut self,
         records: Vec<StoredRecord>,
+        parts: &PartsByStack,
         uses: &HashMap<ActionKey, Timestamp>,
     ) {
-        let mut results: BTreeMap<Stack, Vec<StoredRecord>> = BTreeMap::new();
+        let mut results: Vec<StoredResult> = Vec::new();
+        let mut index_of: HashMap<Blake3, usize> = HashMap::new();
+        let first = self.entries.len();
         for mut stored in records {
             let used = stored.keys.iter().filter_map(|key| uses.get(key)).max();
             if let Some(used) = used {
                 stored.last_used = stored.last_used.max(*used);
             }
-            let stack = match &stored.record {
-                Some(record) => Stack {
-                    base: record.state.base,
-                    layers: record
-                        .state
-                        .layers
-                        .iter()
-                        .map(|built| built.layer)
-                        .collect(),
-                },
-                // Damaged: an entry that holds nothing and goes first.
-                None => Stack::default(),
-            };
-            results.entry(stack).or_default().push(stored);
+            // A damaged one holds nothing, and goes first.
+            let stack = stored.record.as_ref().map(|record| record.state.clone());
+            let stack = stack.unwrap_or_default();
+            let index = *index_of.entry(stack.files()).or_insert_with(|| {
+                results.push(StoredResult {
+                    stack,
+                    records: Vec::new(),
+                });
+                first + results.len() - 1
+            });
+            results[index - first].records.push(stored);
         }
-        let first = self.entries.len();
-        let index_of: HashMap<Stack, usize> = results
-            .keys()
-            .enumerate()
-            .map(|(index, stack)| (stack.clone(), first + index))
-            .collect();
-        for (stack, records) in results {
-            let held = self.result(&stack, &records, &index_of);
+        for result in results {
+            let held = self.result(&result, parts, &index_of);
             self.push(held);
         }
         self.spread_use(first);
@@ -99,42 +95,46 @@ impl Inventory {
     /// Returns the entry of a result.
     fn result(
         &mut self,
-        stack: &Stack,
-        records: &[StoredRecord],
-        index_of: &HashMap<Stack, usize>,
+        StoredResult { stack, records }: &StoredResult,
+        parts: &PartsByStack,
+        index_of: &HashMap<Blake3, usize>,
     ) -> HeldEntry {
         // Its files belong to it alone.
         let files = records.iter().map(|stored| stored.usage).sum();
         let files = self.ref_counts.add(files);
-        let below = (1..stack.layers.len()).rev().find_map(|count| {
-            let below = stack.bottom(count);
-            Some((*index_of.get(&below)?, count, below))
-        });
-        let inherited = below.as_ref().map_or(0, |(_, count, _)| *count);
+        // What is further down, the entry below holds, which goes after this one.
+        let lower = stack.down().skip(1).take_while(|below| !below.is_empty());
+        let below = lower
+            .filter_map(|below| Some((*index_of.get(&below.files())?, below)))
+            .next();
+        let inherited = below.as_ref().map_or(0, |(_, below)| below.len());
+        let own = stack.from_top().take(stack.len() - inherited);
+        let own: Vec<LayerId> = own.map(|built| built.layer).collect();
         let sorted = |mut objects: Vec<Object>| {
             objects.sort_unstable();
             objects.dedup();
             objects
         };
-        let objects = stack
-            .layers
-            .iter()
-            .flat_map(|id| self.objects_of_layer(*id));
+        let whole = || records.iter().filter_map(|stored| stored.record.as_ref());
+        let parts = whole().flat_map(|record| parts.of(&record.state, inherited));
+        let parts: Vec<(usize, Object)> = parts
+            .filter_map(|(end, blob)| Some((end, *self.blobs.get(&blob)?)))
+            .collect();
+        let objects = own.iter().flat_map(|id| self.objects_of_layer(*id));
+        let objects = objects.chain(parts.iter().map(|(_, object)| *object));
         // The layer that its files lie on belongs to another result.
-        let added = stack.layers[inherited..].iter();
-        let added = added.flat_map(|id| self.forms_of_layer(*id));
-        let whole = records.iter().find_map(|stored| stored.record.as_ref());
-        let took = records.iter().filter_map(|stored| stored.record.as_ref());
-        let took = took.map(|record| record.took).max().unwrap_or_default();
-        let built = whole.and_then(|record| record.state.layers.last());
+        let added = own.iter().flat_map(|id| self.forms_of_layer(*id));
+        let new_parts = parts.iter().filter(|(end, _)| *end >= inherited);
+        let added = added.chain(new_parts.map(|(_, object)| *object));
+        let took = whole().map(|record| record.took).max().unwrap_or_default();
         HeldEntry {
             entry: CacheEntry {
-                created: built.map(|BuiltLayer { created, .. }| *created),
-                parents: below.iter().map(|(_, _, below)| below.id()).collect(),
+                created: stack.top().map(|built| built.created),
+                parents: below.iter().map(|(_, below)| entry_id(below)).collect(),
                 ..entry(
-                    stack.id(),
+                    entry_id(stack),
                     EntryKind::Regular,
-                    whole.map_or_else(
+                    whole().next().map_or_else(
                         || "damaged record".to_owned(),
                         |record| describe(&record.receipt),
                     ),
@@ -149,7 +149,7 @@ impl Inventory {
                     .map(|stored| stored.last_used)
                     .max()
                     .unwrap_or_default(),
-                below: below.map(|(index, _, _)| index),
+                below: below.map(|(index, _)| index),
                 eviction: Eviction::Allowed,
             },
             content: EntryContent::Records {
@@ -158,8 +158,8 @@ impl Inventory {
                     .flat_map(|stored| &stored.keys)
                     .copied()
                     .collect(),
-                base: stack.base,
-                layers: stack.layers[inherited..].to_vec(),
+                base: stack.base(),
+                layers: own,
             },
         }
     }
@@ -182,26 +182,13 @@ impl Inventory {
     }
 }
 
-/// A file system as records name it.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
-struct Stack {
-    base: Option<Sha256>,
-    layers: Vec<LayerId>,
+/// The records of one result.
+#[derive(Debug)]
+struct StoredResult {
+    stack: LayerStack,
+    records: Vec<StoredRecord>,
 }
 
-impl Stack {
-    fn bottom(&self, count: usize) -> Self {
-        Self {
-            base: self.base,
-            layers: self.layers[..count].to_vec(),
-        }
-    }
-
-    fn id(&self) -> String {
-        let mut encoder = Encoder::new("kiln.entry.1");
-        encoder.optional(self.base.as_ref());
-        let layers: Vec<Blake3> = self.layers.iter().map(|layer| layer.0).collect();
-        encoder.sequence(&layers);
-        short(&encoder.finish().hex())
-    }
+fn entry_id(stack: &LayerStack) -> String {
+    short(&stack.files().hex())
 }

@@ -62,10 +62,13 @@ pub(crate) fn sweep(
     bury(stores, inventory, chosen, now);
     let trash = Trash::new(&stores.store);
     let mut swept = Swept::default();
+    // Entries that are wanted again since they were chosen. With one stays what it was made from,
+    // which comes later.
+    let mut wanted: HashSet<usize> = HashSet::new();
     in_strokes(collection, chosen, |in_use, (index, _)| {
         let held = &inventory.entries[*index];
-        if held.is_in_use(in_use) {
-            // It was wanted again since it was chosen.
+        if wanted.contains(index) || held.is_in_use(in_use) {
+            wanted.extend(held.candidate.below);
             for object in &held.candidate.objects {
                 inventory.ref_counts.hold(*object);
             }

@@ -88,7 +88,7 @@ fn made_steps(graph: &Graph, known: &[Option<LayerStack>]) -> Vec<MadeStep> {
         Op::From(_) => None,
         _ => {
             let state = known.get(id.index())?.as_ref()?;
-            Some(state.layers.last()?.layer)
+            Some(state.top()?.layer)
         }
     };
     graph

@@ -82,7 +82,7 @@ pub fn verify(
         .iter()
         .filter_map(|(_, name)| Sha256::from_hex(name).ok())
         .collect();
-    let records = stores.actions.list().map_err(failed)?;
+    let (records, _) = stores.actions.list().map_err(failed)?;
     let whiteouts = damage::whiteouts(stores).map_err(failed)?;
     let (done, total) = (AtomicUsize::new(0), layers.len() + blobs.len());
     let count = || progress(done.fetch_add(1, Ordering::Relaxed) + 1, total);
@@ -106,7 +106,7 @@ pub fn verify(
         .map(|key| {
             (
                 DamagedObject::Record(*key),
-                Finding::Damaged("it is no record".to_owned()),
+                Finding::Damaged("it is no record, or lacks a part".to_owned()),
             )
         });
     found.extend(of_records);
@@ -209,9 +209,10 @@ fn repair_all(
             }
         }
     }
-    for stored in stores.actions.list().map_err(failed)? {
+    let (records, _) = stores.actions.list().map_err(failed)?;
+    for stored in records {
         let state = stored.record.map(|record| record.state).unwrap_or_default();
-        if state.layers.iter().any(|built| gone.contains(&built.layer)) {
+        if !gone.is_empty() && state.from_top().any(|built| gone.contains(&built.layer)) {
             evicted.extend(stored.keys);
         }
     }

@@ -33,10 +33,7 @@ fn record(names: &[&str]) -> ActionRecord {
     let mut receipt = Receipt::default();
     receipt.add("command", names.join(" "));
     ActionRecord {
-        state: LayerStack {
-            base: Some(Sha256::of(b"base")),
-            layers: layers.collect(),
-        },
+        state: LayerStack::on(Some(Sha256::of(b"base"))).with_all(layers),
         took: Duration::from_millis(1500),
         receipt,
         evidence: vec![key(&format!("evidence of {names:?}"))],
@@ -73,7 +70,7 @@ fn records_come_back_under_all_their_keys() {
     for (name, names) in [("one", &["a"][..]), ("two", &["a", "b"])] {
         let expected = record(names);
         assert_eq!(keys[&key(name)], keys[&expected.evidence[0]]);
-        assert_eq!(read.record(keys[&key(name)]), (key(name), expected));
+        assert_eq!(read.record(keys[&key(name)], &read.stacks()), (key(name), expected));
     }
     let description = read.layers()[1].description(&[], "h/app").unwrap();
     assert_eq!(description.blob.descriptor, blob("b"));
@@ -132,7 +129,7 @@ fn an_image_names_its_own_layers() {
     assert_eq!(description.blob.descriptor, blob("b"));
     assert_eq!(read.layers()[1].description(&image[..4], "h/app"), None);
     // What differs from run to run is not in an image.
-    assert_eq!(read.record(0).1.took, Duration::ZERO);
+    assert_eq!(read.record(0, &read.stacks()).1.took, Duration::ZERO);
     let records = config.other[BUILDKIT_INLINE].as_str().unwrap();
     let records = BASE64_STANDARD.decode(records).unwrap();
     let records: Value = serde_json::from_slice(&records).unwrap();

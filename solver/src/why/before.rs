@@ -192,8 +192,7 @@ impl Before {
 }
 
 fn is_whole(record: &ActionRecord, deps: &Deps<'_>) -> bool {
-    let mut layers = record.state.layers.iter();
-    layers.all(|built| deps.layers.layer(built.layer).is_some())
+    deps.layers.has_all(&record.state)
 }
 
 /// Returns what a `FROM` step's image is called, from the step's name: `… FROM NAME@DIGEST`.

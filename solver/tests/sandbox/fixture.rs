@@ -52,10 +52,7 @@ impl Fixture {
         Ok(Self {
             executor: LocalExecutor::new(&base.join("scratch")).unwrap(),
             snapshotter,
-            busybox: LayerStack {
-                base: None,
-                layers: vec![BuiltLayer { layer, created }],
-            },
+            busybox: LayerStack::default().with(BuiltLayer { layer, created }),
             store,
             layers,
         })

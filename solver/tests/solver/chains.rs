@@ -31,10 +31,7 @@ fn run(
         .iter()
         .map(|run| ChainProcess { run, begun: None })
         .collect();
-    let empty = LayerStack {
-        base: None,
-        layers: Vec::new(),
-    };
+    let empty = LayerStack::default();
     let chain = Chain {
         base: &empty,
         processes: &processes,
@@ -51,10 +48,7 @@ fn run(
         layer: *layer,
         created,
     });
-    let texts = runner.texts(&LayerStack {
-        base: None,
-        layers: layers.collect(),
-    });
+    let texts = runner.texts(&LayerStack::default().with_all(layers));
     (result, events, texts)
 }
 

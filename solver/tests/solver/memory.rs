@@ -28,8 +28,8 @@ impl Memory<'_> {
     pub(super) fn texts(&self, state: &LayerStack) -> Vec<String> {
         let texts = self.texts.lock().unwrap();
         let text = |layer: &LayerId| texts[layer].clone();
-        let layers = state.layers.iter().map(|built| &built.layer);
-        layers.map(text).collect()
+        let layers = state.layers().into_iter().map(|built| built.layer);
+        layers.map(|layer| text(&layer)).collect()
     }
 
     /// Makes a layer of one file.

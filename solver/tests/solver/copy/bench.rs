@@ -136,7 +136,7 @@ impl Bench {
     pub(crate) fn layers(&self, state: &LayerStack) -> Vec<Layer> {
         let store = Store::open(&self.directory.path().join("state")).unwrap();
         let layers = LayerStore::new(&store);
-        let built = state.layers.iter();
+        let built = state.layers().into_iter();
         built
             .map(|built| layers.layer(built.layer).unwrap())
             .collect()
