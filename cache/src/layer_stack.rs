@@ -138,12 +138,16 @@ impl LayerStack {
     /// Returns the digest of the base and the layers, whenever they were made.
     #[must_use]
     pub fn files(&self) -> Blake3 {
-        self.top.as_ref().map_or_else(|| self.bottom(), |top| top.files)
+        self.top
+            .as_ref()
+            .map_or_else(|| self.bottom(), |top| top.files)
     }
 
     /// Returns the digest of the base, the layers and the times at which they were made.
     pub(crate) fn whole(&self) -> Blake3 {
-        self.top.as_ref().map_or_else(|| self.bottom(), |top| top.whole)
+        self.top
+            .as_ref()
+            .map_or_else(|| self.bottom(), |top| top.whole)
     }
 
     fn bottom(&self) -> Blake3 {

@@ -151,10 +151,13 @@ impl<'a> ImageAssembler<'a> {
         let base = target
             .base
             .map(|manifest| &self.sharing.plan.bases[&manifest].1);
-        let new = tars.iter().zip(state.layers()).map(|(tar, built)| NewLayer {
-            diff_id: tar.diff_id,
-            created: variant.epoch.unwrap_or(built.created),
-        });
+        let new = tars
+            .iter()
+            .zip(state.layers())
+            .map(|(tar, built)| NewLayer {
+                diff_id: tar.diff_id,
+                created: variant.epoch.unwrap_or(built.created),
+            });
         let history = target
             .history
             .iter()

@@ -53,9 +53,9 @@ mod restore; // layers that lost files or names, and get them back
 mod verify; // files on disk compared with the index
 
 // A root as its layers' indexes describe it.
+mod recent_views;
 mod users; // users and groups, in its /etc/passwd and /etc/group
-mod view; // paths resolved without a mount
-mod recent_views; // views for the next steps
+mod view; // paths resolved without a mount // views for the next steps
 
 // The disk.
 mod disk; // how layers look on disk

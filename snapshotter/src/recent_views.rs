@@ -82,7 +82,11 @@ mod tests {
         assert!(layers.take_view(&stack).is_none());
         layers.give_view_back(&stack, ParentView::default());
         assert!(layers.take_view(&LayerStack::default()).is_none());
-        assert!(layers.take_view(&LayerStack::default().with(built(2))).is_none());
+        assert!(
+            layers
+                .take_view(&LayerStack::default().with(built(2)))
+                .is_none()
+        );
         let (_, lacking) = layers.take_view(&higher).unwrap();
         assert_eq!(lacking, [built(2), built(3)]);
         assert!(layers.take_view(&higher).is_none());

@@ -90,9 +90,7 @@ pub fn forecast(
             };
             read_now = content(graph, id, &known, &facts, deps);
             let names = evidence(&step.op, keys[id.index()].weak, &parent, read_now);
-            let layer = deps
-                .look_up(&names)
-                .and_then(|found| found.state.top());
+            let layer = deps.look_up(&names).and_then(|found| found.state.top());
             match layer {
                 Some(layer) => {
                     known[id.index()] = Some(parent.with(layer));

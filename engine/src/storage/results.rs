@@ -2,9 +2,7 @@
 
 use std::collections::HashMap;
 
-use kiln_cache::{
-    ActionKey, Candidate, Eviction, LayerStack, Object, PartsByStack, StoredRecord,
-};
+use kiln_cache::{ActionKey, Candidate, Eviction, LayerStack, Object, PartsByStack, StoredRecord};
 use kiln_oci::Timestamp;
 use kiln_tree::{Blake3, LayerId};
 

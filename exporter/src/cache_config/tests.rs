@@ -70,7 +70,10 @@ fn records_come_back_under_all_their_keys() {
     for (name, names) in [("one", &["a"][..]), ("two", &["a", "b"])] {
         let expected = record(names);
         assert_eq!(keys[&key(name)], keys[&expected.evidence[0]]);
-        assert_eq!(read.record(keys[&key(name)], &read.stacks()), (key(name), expected));
+        assert_eq!(
+            read.record(keys[&key(name)], &read.stacks()),
+            (key(name), expected)
+        );
     }
     let description = read.layers()[1].description(&[], "h/app").unwrap();
     assert_eq!(description.blob.descriptor, blob("b"));

@@ -15,7 +15,7 @@ use super::plan_error::PlanError;
 use super::stage_state::StageState;
 use super::stages::{self, StageReader, StageSource};
 use super::words::Words;
-use crate::graph::Graph;
+use crate::graph::{Graph, StepId};
 
 /// What `FROM` of a stage means.
 pub(super) struct StageBase {
@@ -30,6 +30,15 @@ pub(super) struct PlatformScope {
     platform: Platform,
     arguments: Arguments,
     bases: Vec<StageBase>,
+}
+
+/// A stage that is planned.
+pub(super) struct PlannedStage {
+    /// Its last step; none if it has no files.
+    pub(super) root: Option<StepId>,
+    /// What it has come to, until the last that begins from it takes it over: a chain of thousands of
+    /// stages would else keep as many copies of a growing history.
+    state: Option<StageState>,
 }
 
 /// What is known while planning.
@@ -47,7 +56,9 @@ pub(super) struct Planner<'a> {
     pub(super) resolver: &'a dyn Bases,
     pub(super) images: HashMap<BaseRequest, Image>,
     /// The stages that are planned for this platform.
-    pub(super) done: HashMap<usize, StageState>,
+    pub(super) done: HashMap<usize, PlannedStage>,
+    /// How often each stage is yet to be begun from, or to become an image.
+    heirs: Vec<usize>,
     /// The stages that were planned for any.
     pub(super) planned: BTreeSet<usize>,
     /// What they read of the build context.
@@ -89,12 +100,66 @@ impl<'a> Planner<'a> {
         }
     }
 
-    /// Begins to plan for a platform. Steps and images that platforms share stay.
-    pub(super) fn turn_to(&mut self, scope: PlatformScope) {
+    /// Returns what knows nothing yet.
+    pub(super) fn new(
+        dockerfile: &'a Dockerfile,
+        options: &'a PlanOptions,
+        resolver: &'a dyn Bases,
+    ) -> Self {
+        Self {
+            dockerfile,
+            options,
+            platform: options.build_platform.clone(),
+            arguments: Arguments::default(),
+            bases: Vec::new(),
+            words: Words::new(dockerfile.directives.escape),
+            graph: Graph::default(),
+            resolver,
+            images: HashMap::new(),
+            done: HashMap::new(),
+            heirs: Vec::new(),
+            planned: BTreeSet::new(),
+            reads: Vec::new(),
+            declared: Vec::new(),
+        }
+    }
+
+    /// Begins to plan an image of a stage for a platform. Steps and images that platforms share stay.
+    pub(super) fn turn_to(&mut self, scope: PlatformScope, target: usize) {
         self.platform = scope.platform;
         self.arguments = scope.arguments;
         self.bases = scope.bases;
         self.done.clear();
+        self.heirs = vec![0; self.bases.len()];
+        self.heirs[target] = 1;
+        for base in &self.bases {
+            if let Some(StageSource::Stage(stage)) = &base.source {
+                self.heirs[*stage] += 1;
+            }
+        }
+    }
+
+    /// Notes that a stage is planned.
+    pub(super) fn finish_stage(&mut self, index: usize, state: StageState) {
+        let stage = PlannedStage {
+            root: state.root,
+            state: Some(state),
+        };
+        self.done.insert(index, stage);
+    }
+
+    /// Returns what a planned stage has come to, for a stage that begins from it or for its image.
+    ///
+    /// # Panics
+    /// When it was not planned, or asked for more often than there are `FROM` lines that name it.
+    pub(super) fn inherit(&mut self, index: usize) -> StageState {
+        self.heirs[index] -= 1;
+        let stage = self.done.get_mut(&index).expect("the stage was planned");
+        let state = match self.heirs[index] {
+            0 => stage.state.take(),
+            _ => stage.state.clone(),
+        };
+        state.expect("a state is taken over last")
     }
 
     pub(super) fn resolve(&mut self, wanted: Vec<(BaseRequest, Text)>) -> Result<(), PlanError> {

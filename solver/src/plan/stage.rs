@@ -50,7 +50,7 @@ impl Planner<'_> {
             if missing.is_empty() {
                 self.planned.insert(index);
                 let state = plan_stage(self, index)?;
-                self.done.insert(index, state);
+                self.finish_stage(index, state);
                 pending.pop();
             }
             pending.extend(missing);
@@ -86,7 +86,7 @@ fn plan_stage(planner: &mut Planner<'_>, index: usize) -> Result<StageState, Pla
     let (platform, source) = (platform.clone(), source.clone());
     let (mut state, base) = match source.expect("errors in FROM lines end planning before") {
         StageSource::Stage(parent) => {
-            let mut state = planner.done[&parent].clone();
+            let mut state = planner.inherit(parent);
             state.command_is_own = false;
             (state, BaseFiles::None)
         }

@@ -1,10 +1,10 @@
 //! From stages to a plan, for one platform after the other.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 
 use kiln_parser::{Diagnostic, Dockerfile, Span, Text};
 
-use super::arguments::{self, Arguments, DeclaredArgument};
+use super::arguments::{self, DeclaredArgument};
 use super::bases::{BaseRequest, Bases};
 use super::context_read::ContextRead;
 use super::cycles;
@@ -15,7 +15,6 @@ use super::planned::{Plan, TargetImage};
 use super::planner::Planner;
 use super::stages::{self, StageSource};
 use super::words::Words;
-use crate::graph::Graph;
 
 /// Which stages are looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,21 +60,7 @@ pub fn survey(
     extent: StageScope,
     bases: &dyn Bases,
 ) -> Survey {
-    let mut planner = Planner {
-        dockerfile,
-        options,
-        platform: options.build_platform.clone(),
-        arguments: Arguments::default(),
-        bases: Vec::new(),
-        words: Words::new(dockerfile.directives.escape),
-        graph: Graph::default(),
-        resolver: bases,
-        images: HashMap::new(),
-        done: HashMap::new(),
-        planned: BTreeSet::new(),
-        reads: Vec::new(),
-        declared: Vec::new(),
-    };
+    let mut planner = Planner::new(dockerfile, options, bases);
     Survey {
         plan: planner.plan(extent),
         findings: planner.words.warnings,
@@ -116,7 +101,7 @@ impl Planner<'_> {
         self.resolve(wanted)?;
         let mut targets = Vec::with_capacity(options.platforms.len());
         for scope in scopes {
-            self.turn_to(scope);
+            self.turn_to(scope, target);
             for stage in &looked_at {
                 self.stage(*stage)?;
             }
@@ -165,8 +150,7 @@ impl Planner<'_> {
 
     /// Returns the image of the target stage, which is planned.
     fn take_target(&mut self, target: usize) -> TargetImage {
-        let state = self.done.remove(&target);
-        let state = state.expect("the target stage was planned");
+        let state = self.inherit(target);
         let mut target = state.into_target(self.platform.clone());
         let labels = &mut target.config.config.labels;
         labels.extend(self.options.labels.iter().cloned());

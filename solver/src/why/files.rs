@@ -69,8 +69,8 @@ fn foreseen(copy: &CopyOp, now: &Now<'_>, deps: &Deps<'_>) -> Option<Tree> {
     let parent = now.graph.step(now.id).parent;
     let parent = parent.map(|parent| now.states[parent.index()].clone());
     let parent = parent.unwrap_or_else(|| Some(LayerStack::default()))?;
-    let is_here = parent.base().is_none_or(|base| deps.bases.are_here(base))
-        && deps.layers.has_all(&parent);
+    let is_here =
+        parent.base().is_none_or(|base| deps.bases.are_here(base)) && deps.layers.has_all(&parent);
     // Nothing is fetched to tell which files changed.
     let below = if is_here && !copy.link {
         Some(LocalStack::new(deps.layer_loader(), &parent).ok()?)
