@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 use std::fs;
-use std::io;
+use std::io::{self, ErrorKind};
 
 use crate::{SpreadFile, Store};
 use kiln_oci::Sha256;
@@ -59,7 +59,10 @@ impl Assembled {
             let text = fs::read_to_string(&path).unwrap_or_default();
             let manifest = text.trim_end().parse::<Sha256>().ok();
             if manifest.is_none_or(|manifest| !stays(manifest)) {
-                fs::remove_file(&path)?;
+                match fs::remove_file(&path) {
+                    Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+                    _ => {}
+                }
             }
         }
         Ok(())

@@ -31,6 +31,8 @@ pub enum ClaimAttempt {
 #[derive(Debug)]
 pub struct LockWait {
     file: File,
+    /// Its name, if a collector may remove it meanwhile: then the lock is that of another file.
+    path: Option<PathBuf>,
 }
 
 /// Tries to claim the step named by `key`.
@@ -48,7 +50,8 @@ pub fn claim(store: &Store, key: ActionKey) -> io::Result<ClaimAttempt> {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
                 store.admit_collection();
-                return Ok(ClaimAttempt::Busy(LockWait { file }));
+                let path = Some(path);
+                return Ok(ClaimAttempt::Busy(LockWait { file, path }));
             }
             Err(TryLockError::Error(error)) => return Err(error),
         }
@@ -88,55 +91,111 @@ pub(crate) fn is_at(file: &File, path: &Path) -> io::Result<bool> {
 impl LockWait {
     /// Waits for a lock that is not that of a step.
     pub(crate) fn of(file: File) -> Self {
-        Self { file }
+        Self { file, path: None }
     }
 
     /// Waits until the others are done and takes the claim. Look for the record then.
     ///
     /// # Errors
     /// When locking fails.
-    pub fn wait(self) -> io::Result<Claim> {
-        self.file.lock()?;
-        Ok(Claim { _lock: self.file })
+    pub fn wait(mut self) -> io::Result<Claim> {
+        loop {
+            self.file.lock()?;
+            if self.has_name()? {
+                return Ok(Claim { _lock: self.file });
+            }
+            self.open_again()?;
+        }
     }
 
     /// Takes the claim if the others are done.
     ///
     /// # Errors
     /// When locking fails.
-    pub fn poll(self) -> io::Result<ClaimAttempt> {
-        match self.file.try_lock() {
-            Ok(()) => Ok(ClaimAttempt::Claimed(Claim { _lock: self.file })),
-            Err(TryLockError::WouldBlock) => Ok(ClaimAttempt::Busy(self)),
-            Err(TryLockError::Error(error)) => Err(error),
+    pub fn poll(mut self) -> io::Result<ClaimAttempt> {
+        loop {
+            match self.file.try_lock() {
+                Ok(()) if self.has_name()? => {
+                    return Ok(ClaimAttempt::Claimed(Claim { _lock: self.file }));
+                }
+                Ok(()) => self.open_again()?,
+                Err(TryLockError::WouldBlock) => return Ok(ClaimAttempt::Busy(self)),
+                Err(TryLockError::Error(error)) => return Err(error),
+            }
         }
+    }
+
+    /// Says whether the file is still the one that others lock.
+    fn has_name(&self) -> io::Result<bool> {
+        match &self.path {
+            Some(path) => is_at(&self.file, path),
+            None => Ok(true),
+        }
+    }
+
+    fn open_again(&mut self) -> io::Result<()> {
+        if let Some(path) = &self.path {
+            self.file = open_at(path)?;
+        }
+        Ok(())
     }
 }
 
 fn open(store: &Store, key: ActionKey) -> io::Result<(File, PathBuf)> {
     let hex = key.0.hex();
     let path: PathBuf = store.path(format!("locks/{}/{hex}", &hex[..2]));
+    Ok((open_at(&path)?, path))
+}
+
+fn open_at(path: &Path) -> io::Result<File> {
     let open = || {
         File::options()
             .create(true)
             .truncate(false)
             .write(true)
-            .open(&path)
+            .open(path)
     };
-    let file = match open() {
+    match open() {
         Err(error) if error.kind() == ErrorKind::NotFound => {
             fs::create_dir_all(path.parent().expect("locks lie below the root"))?;
-            open()?
+            open()
         }
-        other => other?,
-    };
-    Ok((file, path))
+        other => other,
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use kiln_tree::Blake3;
+
+    #[test]
+    fn a_claim_that_was_waited_for_is_one_that_others_see() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = Store::open(directory.path()).unwrap();
+        let key = ActionKey(Blake3::of(b"step"));
+        for is_polled in [false, true] {
+            let ClaimAttempt::Claimed(first) = claim(&store, key).unwrap() else {
+                panic!("nobody else has it");
+            };
+            let ClaimAttempt::Busy(wait) = claim(&store, key).unwrap() else {
+                panic!("the first has it");
+            };
+            drop(first);
+            // A collector comes before the one that waits.
+            remove_free_claims(&store).unwrap();
+            let _second = if is_polled {
+                let ClaimAttempt::Claimed(second) = wait.poll().unwrap() else {
+                    panic!("nobody else has it");
+                };
+                second
+            } else {
+                wait.wait().unwrap()
+            };
+            let third = claim(&store, key).unwrap();
+            assert!(matches!(third, ClaimAttempt::Busy(_)));
+        }
+    }
 
     #[test]
     fn a_claimed_step_is_waited_for() {

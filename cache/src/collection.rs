@@ -34,9 +34,17 @@ pub enum Patience<'a> {
 #[derive(Debug)]
 pub struct Collection<'a> {
     store: &'a Store,
-    /// Held for its lock.
-    marker: File,
-    path: PathBuf,
+    notice: Notice,
+}
+
+/// How others know of a collection.
+#[derive(Debug)]
+enum Notice {
+    /// By a file, held for its lock.
+    Marker { file: File, path: PathBuf },
+    /// There was no room for one: the collector has the lock of the state directory from the
+    /// beginning to the end, and others wait.
+    Lock,
 }
 
 /// What has to stay because other kilns use it.
@@ -48,6 +56,11 @@ impl InUse {
     #[must_use]
     pub fn contains(&self, what: &Leased) -> bool {
         self.0.contains(what)
+    }
+
+    /// Returns everything that is used.
+    pub fn iter(&self) -> impl Iterator<Item = &Leased> {
+        self.0.iter()
     }
 }
 
@@ -62,21 +75,30 @@ impl Store {
         let begun = Instant::now();
         let mut is_told = false;
         let mut made = None;
+        // What the collector itself used needs no protection, and one that waits for its turn must not
+        // be waited for.
+        self.unlock()?;
         loop {
             // From here on kilns that start admit collection, so that only earlier ones are waited for.
-            if made.is_none() {
-                made = self.make_marker()?;
+            if !made.as_ref().is_some_and(Notice::is_on) {
+                made = self.give_notice()?;
             }
-            if let Some(marker) = made.take_if(|_| self.try_lock().unwrap_or(false)) {
+            let is_locked = made.is_some() && self.try_lock().unwrap_or(false);
+            if is_locked && !made.as_ref().is_some_and(Notice::is_on) {
+                // A kiln without room took the notice back, and may have ended since.
+                self.lock_as_before()?;
+                self.unlock()?;
+            } else if let Some(notice) = made.take_if(|_| is_locked) {
                 // What these named is found by the inventory.
                 let cleared = self.leases().of_others(|ended| {
                     let _ = fs::remove_file(ended);
                 });
-                self.lock_as_before()?;
+                if matches!(notice, Notice::Marker { .. }) {
+                    self.lock_as_before()?;
+                }
                 let collection = Collection {
                     store: self,
-                    path: self.leases().marker(),
-                    marker,
+                    notice,
                 };
                 return cleared.map(|_| Some(collection));
             }
@@ -92,8 +114,8 @@ impl Store {
                 }
             };
             if is_over || stopped.is_err() {
-                if made.is_some() {
-                    let _ = fs::remove_file(self.leases().marker());
+                if let Some(notice) = made {
+                    notice.take_back();
                 }
                 self.lock_as_before()?;
                 return stopped.map(|()| None);
@@ -103,18 +125,49 @@ impl Store {
     }
 
     /// Says that garbage is collected; none if another kiln does so.
-    fn make_marker(&self) -> io::Result<Option<File>> {
+    fn give_notice(&self) -> io::Result<Option<Notice>> {
         let path = self.leases().marker();
-        let marker = File::options()
+        let opened = File::options()
             .create(true)
             .truncate(false)
             .write(true)
-            .open(&path)?;
-        match marker.try_lock() {
+            .open(&path);
+        let file = match opened {
+            // Collecting is what makes room.
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    ErrorKind::StorageFull | ErrorKind::QuotaExceeded
+                ) =>
+            {
+                return Ok(Some(Notice::Lock));
+            }
+            other => other?,
+        };
+        match file.try_lock() {
             // Another collector may have ended in between, and removed it.
-            Ok(()) => Ok(is_at(&marker, &path)?.then_some(marker)),
+            Ok(()) => Ok(is_at(&file, &path)?.then_some(Notice::Marker { file, path })),
             Err(TryLockError::WouldBlock) => Ok(None),
             Err(TryLockError::Error(error)) => Err(error),
+        }
+    }
+}
+
+impl Notice {
+    /// Says whether others still know of it.
+    fn is_on(&self) -> bool {
+        match self {
+            Self::Marker { file, path } => is_at(file, path).unwrap_or(false),
+            Self::Lock => true,
+        }
+    }
+
+    /// Ends it, unless it was ended and another collector has given its own.
+    fn take_back(&self) {
+        if let Self::Marker { path, .. } = self
+            && self.is_on()
+        {
+            let _ = fs::remove_file(path);
         }
     }
 }
@@ -129,22 +182,47 @@ impl Collection<'_> {
     }
 
     /// Runs `act`, which removes what is not in use, while nobody can begin to use anything: it has to
-    /// be short, and renames what takes long to delete.
+    /// be short, rename what takes long to delete, and wait for no lock that a kiln can have which
+    /// begins to use something.
     ///
     /// # Errors
-    /// What `act` returns; [`ErrorKind::Interrupted`] if a kiln called the collection off.
+    /// What `act` returns; [`ErrorKind::Interrupted`] if a kiln called the collection off, or the user
+    /// stopped this one.
     pub fn remove<T>(&self, act: impl FnOnce(&InUse) -> io::Result<T>) -> io::Result<T> {
-        self.store.lock_exclusively()?;
+        if matches!(self.notice, Notice::Lock) {
+            return self.look(act);
+        }
+        self.wait_for_lock()?;
         let result = self.look(act);
         self.store.lock_as_before()?;
         result
     }
 
+    /// Waits until this process has the lock for itself. One that called the collection off, for want
+    /// of room, may have it for long.
+    fn wait_for_lock(&self) -> io::Result<()> {
+        let waited = loop {
+            if !self.notice.is_on() {
+                let why = "a kiln that finds no room on the disk called the collection off";
+                break Err(io::Error::new(ErrorKind::Interrupted, why));
+            }
+            match self.store.try_lock() {
+                // It may have been called off in between.
+                Ok(true) if self.notice.is_on() => return Ok(()),
+                Ok(_) => {}
+                Err(error) => break Err(error),
+            }
+            if let Err(stopped) = self.store.stop().check() {
+                break Err(stopped);
+            }
+            std::thread::sleep(GLANCE);
+        };
+        // An attempt that fails gives up what was held.
+        self.store.lock_as_before()?;
+        waited
+    }
+
     fn look<T>(&self, act: impl FnOnce(&InUse) -> io::Result<T>) -> io::Result<T> {
-        if !is_at(&self.marker, &self.path)? {
-            let why = "a kiln that finds no room on the disk called the collection off";
-            return Err(io::Error::new(ErrorKind::Interrupted, why));
-        }
         let in_use = InUse(self.store.leases().of_others(|_| {})?);
         act(&in_use)
     }
@@ -152,14 +230,15 @@ impl Collection<'_> {
 
 impl Drop for Collection<'_> {
     fn drop(&mut self) {
-        // What cannot be removed now, the next collector removes.
-        let _ = self.store.lock_exclusively();
-        if is_at(&self.marker, &self.path).is_ok_and(|is_on| is_on) {
-            let _ = fs::remove_file(&self.path);
+        // What cannot be removed now, the next collector removes. One that was called off removes
+        // nothing: the leases that are left may be what another spares.
+        let is_locked = matches!(self.notice, Notice::Lock) || self.wait_for_lock().is_ok();
+        if is_locked && self.notice.is_on() {
+            self.notice.take_back();
+            let _ = self.store.leases().of_others(|ended| {
+                let _ = fs::remove_file(ended);
+            });
         }
-        let _ = self.store.leases().of_others(|ended| {
-            let _ = fs::remove_file(ended);
-        });
         let _ = self.store.lock_as_before();
     }
 }
@@ -192,6 +271,103 @@ mod tests {
         drop(collection);
         one.admit_collection();
         assert!(other.begin_collection(&NOT_AT_ALL).unwrap().is_some());
+    }
+
+    #[test]
+    fn collectors_that_wait_without_end_take_turns() {
+        let directory = tempfile::tempdir().unwrap();
+        let stores = [(); 4].map(|()| Store::open(directory.path()).unwrap());
+        let ended = std::sync::atomic::AtomicUsize::new(0);
+        std::thread::scope(|scope| {
+            for store in &stores {
+                scope.spawn(|| {
+                    let begun = store.begin_collection(&Patience::Endless(&|| {}));
+                    let collection = begun.unwrap().unwrap();
+                    collection.remove(|_| Ok(())).unwrap();
+                    drop(collection);
+                    // It stays, and uses things again, as a command does that goes on.
+                    store.hold(blob("used"));
+                    ended.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                    store.admit_collection();
+                });
+            }
+        });
+        assert_eq!(ended.into_inner(), 4);
+    }
+
+    #[test]
+    fn a_collector_called_off_leaves_the_leases_that_another_needs() {
+        let directory = tempfile::tempdir().unwrap();
+        let [one, other] = [(); 2].map(|()| Store::open(directory.path()).unwrap());
+        for store in [&one, &other] {
+            store.admit_collection();
+        }
+        let first = one.begin_collection(&NOT_AT_ALL).unwrap().unwrap();
+        fs::remove_file(one.path("collecting")).unwrap();
+        let second = other.begin_collection(&NOT_AT_ALL).unwrap().unwrap();
+        let ended = Store::open(directory.path()).unwrap();
+        ended.hold(blob("named since"));
+        drop(ended);
+        drop(first);
+        let in_use = second.in_use().unwrap();
+        assert!(in_use.contains(&blob("named since").into()));
+    }
+
+    #[test]
+    fn a_collector_that_is_stopped_waits_for_no_lock() {
+        let directory = tempfile::tempdir().unwrap();
+        let [one, other] = [(); 2].map(|()| Store::open(directory.path()).unwrap());
+        other.admit_collection();
+        let collection = one.begin_collection(&NOT_AT_ALL).unwrap().unwrap();
+        let lock = File::open(one.path("lock")).unwrap();
+        lock.lock_shared().unwrap();
+        one.stop().ask();
+        assert!(collection.in_use().is_err());
+        drop(collection);
+    }
+
+    #[test]
+    fn leases_of_killed_kilns_do_not_pile_up() {
+        let directory = tempfile::tempdir().unwrap();
+        let one = Store::open(directory.path()).unwrap();
+        let other = Store::open(directory.path()).unwrap();
+        other.admit_collection();
+        for number in 0..200 {
+            fs::write(one.path(format!("leases/1-{number}")), "").unwrap();
+        }
+        let running = Store::open(directory.path()).unwrap();
+        running.admit_collection();
+        assert_eq!(leases(&one), 2);
+        // During a collection they say what got a name.
+        let collection = one.begin_collection(&NOT_AT_ALL).unwrap().unwrap();
+        for number in 0..200 {
+            fs::write(one.path(format!("leases/1-{number}")), "").unwrap();
+        }
+        let late = Store::open(directory.path()).unwrap();
+        late.admit_collection();
+        assert_eq!(leases(&one), 203);
+        drop(collection);
+        assert_eq!(leases(&one), 3);
+    }
+
+    #[test]
+    fn things_in_leases_that_are_no_files_hold_nobody_up() {
+        let directory = tempfile::tempdir().unwrap();
+        let one = Store::open(directory.path()).unwrap();
+        fs::create_dir_all(one.path("leases/directory")).unwrap();
+        std::os::unix::fs::symlink("nowhere", one.path("leases/link")).unwrap();
+        let fifo = one.path("leases/fifo");
+        rustix::fs::mknodat(
+            rustix::fs::CWD,
+            &fifo,
+            rustix::fs::FileType::Fifo,
+            rustix::fs::Mode::RWXU,
+            0,
+        )
+        .unwrap();
+        let collection = one.begin_collection(&NOT_AT_ALL).unwrap().unwrap();
+        collection.in_use().unwrap();
+        assert_eq!(leases(&one), 1);
     }
 
     #[test]

@@ -220,6 +220,7 @@ impl Leases {
             match File::create_new(&path) {
                 Ok(file) => {
                     file.lock()?;
+                    self.tidy(&directory, &path);
                     return Ok((file, path));
                 }
                 Err(error) if error.kind() == ErrorKind::AlreadyExists => number += 1,
@@ -227,6 +228,25 @@ impl Leases {
                     fs::create_dir_all(&directory)?;
                 }
                 Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Removes the leases of kilns that were killed, if there are many and no collector may need them;
+    /// none begins meanwhile, for the caller has the lock.
+    fn tidy(&self, directory: &Path, own: &Path) {
+        const MANY: usize = 100;
+        let Ok(entries) = fs::read_dir(directory) else {
+            return;
+        };
+        let paths: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
+        if paths.len() < MANY || self.is_collecting() {
+            return;
+        }
+        for path in paths.iter().filter(|path| *path != own) {
+            let is_file = fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_file());
+            if is_file && File::open(path).is_ok_and(|file| file.try_lock().is_ok()) {
+                let _ = fs::remove_file(path);
             }
         }
     }

@@ -212,11 +212,9 @@ impl Store {
         }
     }
 
-    /// Waits for the lock of the state directory, which the process then has for itself.
-    pub(crate) fn lock_exclusively(&self) -> io::Result<()> {
-        self.shared.lock.lock()?;
-        self.shared.leases.set_alone(true);
-        Ok(())
+    /// Lets go of the lock of the state directory.
+    pub(crate) fn unlock(&self) -> io::Result<()> {
+        self.shared.lock.unlock()
     }
 
     /// Shares the lock of the state directory with others again, or lets go of it if this process

@@ -60,6 +60,8 @@ impl Trash {
                     }
                 }
                 Err(error) if is_no_room(&error) => delete_in_place(path),
+                // One of the same number in another process namespace took the name first.
+                Err(error) if is_taken(&error) => continue,
                 Err(error) => Err(error),
             };
         }
@@ -92,6 +94,13 @@ fn is_no_room(error: &io::Error) -> bool {
     matches!(
         error.kind(),
         ErrorKind::StorageFull | ErrorKind::QuotaExceeded
+    )
+}
+
+fn is_taken(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        ErrorKind::DirectoryNotEmpty | ErrorKind::IsADirectory | ErrorKind::AlreadyExists
     )
 }
 

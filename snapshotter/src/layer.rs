@@ -122,7 +122,10 @@ impl LayerStore {
         // Without its donor, and all files of that, a layer has lost its files.
         let has_donor = || match layer.look_up_donor() {
             Donor::Nothing => true,
-            Donor::Layer(donor) => is_whole(&donor),
+            Donor::Layer(donor) => {
+                self.store().hold(Unsettled::Layer(donor.id()));
+                is_whole(&donor)
+            }
             Donor::Unknown => false,
         };
         (is_here(&layer) && has_donor()).then(|| {

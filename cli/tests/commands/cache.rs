@@ -1,5 +1,6 @@
 //! The build cache: what it takes, what goes, whether it is whole (docs/spec/cli.md 2 and 8).
 
+mod beside; // collection beside others, and where there is no room
 mod damage; // what verify finds, and what becomes of it
 mod untagged; // images whose last name moved on
 

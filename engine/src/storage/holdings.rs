@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use kiln_cache::{ActionKey, Candidate, Eviction, InUse, Leased, Object, RefCounts};
+use kiln_cache::{ActionKey, Candidate, Eviction, ImageNote, InUse, Leased, Object, RefCounts};
 use kiln_oci::{DiffId, ImageId, Sha256, TaggedRef, Timestamp};
 use kiln_tree::LayerId;
 
@@ -57,8 +57,8 @@ pub(crate) enum EntryContent {
     Image {
         /// Its id.
         id: ImageId,
-        /// Its manifest or index.
-        manifest: Sha256,
+        /// What is noted of it.
+        note: ImageNote,
         /// What it is made of, here or not.
         spoken_of: HashSet<Sha256>,
     },
@@ -96,9 +96,8 @@ impl HeldEntry {
             EntryContent::Records { layers, .. } => {
                 layers.iter().any(|id| in_use.contains(&Leased::Layer(*id)))
             }
-            EntryContent::Image { manifest, .. } | EntryContent::Base { manifest, .. } => {
-                is_blob(manifest)
-            }
+            EntryContent::Image { note, .. } => is_blob(&note.manifest),
+            EntryContent::Base { manifest, .. } => is_blob(manifest),
             EntryContent::Download { blob, .. } => blob.as_ref().is_some_and(is_blob),
             EntryContent::Tree { name, .. } => in_use.contains(&Leased::Tree(name.clone())),
         }

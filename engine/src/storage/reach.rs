@@ -1,6 +1,8 @@
 //! What a manifest leads to.
 
 use std::collections::HashSet;
+use std::fs::File;
+use std::io::Read as _;
 
 use kiln_cache::Blobs;
 use kiln_oci::{DiffId, Sha256};
@@ -43,10 +45,31 @@ impl ManifestReach {
     }
 }
 
+/// Says how far below the name of an image a document stands: an index above its manifests, these
+/// above their configs. None for what is no document.
+pub(crate) fn document_depth(blobs: &Blobs, digest: Sha256) -> Option<u8> {
+    let json = read(blobs, digest)?;
+    Some(if json["manifests"].is_array() {
+        0
+    } else if json["config"].is_object() {
+        1
+    } else {
+        2
+    })
+}
+
 fn read(blobs: &Blobs, digest: Sha256) -> Option<Value> {
     /// Bytes. Registries refuse manifests of more than four mebibytes; configs can be longer.
     const LONGEST: u64 = 32 << 20;
-    blobs.size(digest).filter(|size| *size <= LONGEST)?;
+    let path = blobs.path(digest);
+    let mut file = File::open(&path).ok()?;
+    let length = file.metadata().ok()?.len();
+    // Layers are told by their first byte.
+    let mut first = [0];
+    file.read_exact(&mut first).ok()?;
+    if length > LONGEST || first != *b"{" {
+        return None;
+    }
     serde_json::from_slice(&blobs.read(digest).ok()?).ok()
 }
 

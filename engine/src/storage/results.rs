@@ -48,7 +48,7 @@ pub(crate) fn add_images(stores: &Stores, inventory: &mut Inventory, roots: &Roo
             },
             content: EntryContent::Image {
                 id: *id,
-                manifest: note.manifest,
+                note: note.clone(),
                 spoken_of: reach.blobs,
             },
         });

@@ -164,9 +164,18 @@ pub(crate) fn add_trees(stores: &Stores, inventory: &mut Inventory) -> io::Resul
 fn cache_mount(path: &Path) -> io::Result<(Option<Timestamp>, Usability)> {
     let mut last_used = None;
     let mut usability = Usability::Idle;
+    // A step that comes meanwhile waits for the gate; it would take a copy that is looked at for one
+    // that another step has, and make its own.
+    let gate = fs::File::open(path.join("gate")).ok();
+    if gate.as_ref().is_some_and(|gate| gate.try_lock().is_err()) {
+        usability = Usability::InUse;
+    }
     for copy in children(path)? {
         let lock = copy.join("lock");
         last_used = last_used.max(modified(&lock));
+        if usability == Usability::InUse {
+            continue;
+        }
         let is_free = fs::File::open(&lock).is_ok_and(|lock| lock.try_lock().is_ok());
         if lock.exists() && !is_free {
             usability = Usability::InUse;

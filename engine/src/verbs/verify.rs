@@ -2,9 +2,11 @@
 
 use std::collections::{BTreeSet, HashSet};
 use std::io::{self};
+use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use kiln_cache::{EvictionReason, InUse, Leased, Patience, Stay, Tombstones, Trash};
+use kiln_containers::ContainerStatus;
 use kiln_oci::{DiffId, Sha256, Timestamp};
 use kiln_snapshotter::Whiteouts;
 use kiln_tree::LayerId;
@@ -165,9 +167,12 @@ fn repair_all(
 ) -> Result<(), Error> {
     let failed = |error: io::Error| Error::environment("cannot discard what is damaged", error);
     let trash = Trash::new(&stores.store);
+    let of_containers = layers_of_running_containers(stores)?;
     let is_in_use = |object: &DamagedObject| match object {
         DamagedObject::Blob(digest) => in_use.contains(&Leased::Blob(*digest)),
-        DamagedObject::Layer(id) => in_use.contains(&Leased::Layer(*id)),
+        DamagedObject::Layer(id) => {
+            in_use.contains(&Leased::Layer(*id)) || of_containers.contains(id)
+        }
         DamagedObject::Record(_) | DamagedObject::Name(_) => false,
     };
     let (mut used, mut idle): (Vec<_>, Vec<_>) = damage
@@ -233,6 +238,34 @@ fn repair_all(
             .map_err(|error| Error::environment("cannot discard what is damaged", error))?;
     }
     Ok(())
+}
+
+/// Returns the layers that processes of containers see now.
+fn layers_of_running_containers(stores: &Stores) -> Result<HashSet<LayerId>, Error> {
+    let mut layers = HashSet::new();
+    for container in containers::containers(stores)?
+        .list()
+        .map_err(Error::from)?
+    {
+        let is_running = container
+            .state()
+            .is_ok_and(|state| state.status == ContainerStatus::Running);
+        if let (true, Ok(spec)) = (is_running, container.spec()) {
+            let ids = spec.own.layers.iter().filter_map(|lower| layer_of(lower));
+            for id in ids {
+                layers.insert(id);
+                // What its files lie on is seen with it.
+                let donor = stores.layers.layer(id).and_then(|layer| layer.donor());
+                layers.extend(donor.map(|donor| donor.id()));
+            }
+        }
+    }
+    Ok(layers)
+}
+
+/// Returns the layer in whose directory a lower directory of a container is.
+fn layer_of(lower: &Path) -> Option<LayerId> {
+    lower.parent()?.file_name()?.to_str()?.parse().ok()
 }
 
 /// Finds the images and containers that lack something. What was left damaged is as good as
@@ -306,7 +339,7 @@ fn lost(stores: &Stores, damage: &[Damage]) -> Result<Vec<Lost>, Error> {
             continue;
         };
         let missing = spec.own.layers.iter().find_map(|lower| {
-            let id: LayerId = lower.parent()?.file_name()?.to_str()?.parse().ok()?;
+            let id = layer_of(lower)?;
             (!has_layer(id)).then_some(id)
         });
         if let Some(id) = missing {
