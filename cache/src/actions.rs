@@ -289,6 +289,7 @@ impl CacheBackend for Actions {
             }
             first.get_or_insert(path);
         }
+        self.store.grow(DiskUsage::of_lengths([bytes.len() as u64]));
         Ok(())
     }
 }

@@ -12,7 +12,7 @@ use std::fs::{self, File};
 use std::io::{self, BufReader, BufWriter, ErrorKind, Read, Write};
 use std::path::PathBuf;
 
-use crate::{Store, Unsettled};
+use crate::{DiskUsage, Store, Unsettled};
 use kiln_oci::{Descriptor, Sha256, Sha256Reader, Sha256Writer};
 
 /// Why a blob could not be stored or read.
@@ -253,6 +253,7 @@ impl BlobWriter {
             other => other.map_err(failed)?,
         }
         self.temporary = None;
+        store.grow(DiskUsage::of_lengths([size_bytes]));
         Ok((actual, size_bytes))
     }
 }

@@ -33,6 +33,13 @@ pub struct Limits {
     pub headroom: u8,
 }
 
+/// Returns so many hundredths of a number.
+#[must_use]
+pub fn hundredths(of: u64, count: u8) -> u64 {
+    let part = u128::from(of) * u128::from(count) / 100;
+    u64::try_from(part).unwrap_or(u64::MAX)
+}
+
 impl Limits {
     /// Returns how much may stay of `used`, when so much is free on the disk, and which limit says
     /// so; none if all may.
@@ -44,7 +51,7 @@ impl Limits {
         free: DiskUsage,
     ) -> Option<(u64, EvictionReason)> {
         let (used, free) = (used.measured_in(measure), free.measured_in(measure));
-        let below = |most: u64| most - most / 100 * u64::from(self.headroom.min(100));
+        let below = |most: u64| most - hundredths(most, self.headroom.min(100));
         let by_size = match measure {
             DiskMeasure::Bytes => self
                 .max_used_bytes

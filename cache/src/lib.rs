@@ -28,6 +28,7 @@ mod stat_indexes; // build context -> stat index of the last build
 mod collection; // what is removed, and when
 mod disk_usage; // bytes and inodes
 mod eviction; // which entries go, in which order
+mod growth; // what was added since the last collection
 mod leases; // what each kiln uses, so that it stays
 mod measured_trees; // what directories took when they were measured last
 mod ref_counts; // which entries and images hold which bytes
@@ -48,7 +49,7 @@ pub use claim::{Claim, ClaimAttempt, LockWait, claim, remove_free_claims};
 pub use collection::{Collection, InUse, Patience};
 pub use disk_usage::{DiskMeasure, DiskUsage};
 pub use downloads::{DownloadRecord, Downloads};
-pub use eviction::{Candidate, Demand, Eviction, Limits, evict};
+pub use eviction::{Candidate, Demand, Eviction, Limits, evict, hundredths};
 pub use image_names::{ImageNames, Named, NamesError};
 pub use image_notes::{ImageFacts, ImageNote, ImageNotes, Stay};
 pub use layer_stack::{BuiltLayer, LayerStack};

@@ -111,6 +111,7 @@ impl Store {
                     path: &path,
                     name,
                 })?);
+                self.count(1);
             }
             Ok(found)
         };

@@ -215,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_known_is_neither_read_nor_written_again() {
+    fn known_parts_are_neither_read_nor_written_again() {
         let (_directory, store) = store();
         let parts = StackParts::new(&store);
         let file = parts.write(&stack(100)).unwrap();

@@ -20,6 +20,7 @@ use std::io::{self, ErrorKind};
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use format::{check_format, open_lock, take_over};
 use open_error::FORMAT;
@@ -27,6 +28,8 @@ pub use open_error::OpenError;
 pub use ownership::check_owner;
 use ownership::shut_out_others;
 
+use crate::DiskUsage;
+use crate::growth::Growth;
 use crate::leases::{Leased, Leases};
 use crate::work::{Announcement, Unsettled, WorkRoot};
 use kiln_files::remove_tree;
@@ -49,10 +52,14 @@ struct SharedStore {
     work: WorkRoot,
     leases: Leases,
     stop: Stop,
+    done: AtomicU64,
+    growth: Growth,
 }
 
 impl Drop for SharedStore {
     fn drop(&mut self) {
+        // Then the disk has to say it.
+        let _ = self.growth.settle();
         self.leases.end();
     }
 }
@@ -90,6 +97,7 @@ impl Store {
         tracing::debug!(root = %root.display(), "the state directory is open");
         let leases = Leases::new(&root, &lock).map_err(failed(&root.join("leases")))?;
         let work = WorkRoot::new(&root);
+        let growth = Growth::new(&root);
         Ok(Self {
             shared: Arc::new(SharedStore {
                 root,
@@ -97,8 +105,40 @@ impl Store {
                 work,
                 leases,
                 stop: Stop::default(),
+                done: AtomicU64::new(0),
+                growth,
             }),
         })
+    }
+
+    /// Counts what this process adds to the state directory for good.
+    pub fn grow(&self, usage: DiskUsage) {
+        self.shared.growth.add(usage);
+    }
+
+    /// Returns what was added since [`Store::forget_growth`], as far as processes ended orderly.
+    #[must_use]
+    pub fn growth(&self) -> DiskUsage {
+        self.shared.growth.total()
+    }
+
+    /// Begins to count anew, before an inventory is taken.
+    ///
+    /// # Errors
+    /// When that cannot be noted.
+    pub fn forget_growth(&self) -> io::Result<()> {
+        self.shared.growth.forget()
+    }
+
+    /// Counts files that were looked at, made or deleted, for who shows how far something has got.
+    pub fn count(&self, files: u64) {
+        self.shared.done.fetch_add(files, Ordering::Relaxed);
+    }
+
+    /// Returns how many files were counted so far.
+    #[must_use]
+    pub fn counted(&self) -> u64 {
+        self.shared.done.load(Ordering::Relaxed)
     }
 
     /// Returns the state directory's canonical path.

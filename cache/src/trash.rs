@@ -80,6 +80,7 @@ impl Trash {
             } else {
                 fs::remove_file(&path)
             };
+            self.store.count(1);
         }
     }
 

@@ -18,6 +18,7 @@ mod tty_lines; // the layout of a build on a terminal
 
 mod tty; // that layout, drawn
 
+mod activity; // how far something has got that has nothing else to show
 mod transfer; // pulls and pushes
 mod unpacking; // layers before their first use
 
@@ -29,6 +30,7 @@ use std::time::{Duration, Instant};
 use kiln_engine::{Progress, ProgressEvent};
 use kiln_oci::Timestamp;
 
+pub(crate) use activity::Activity;
 pub(crate) use build_state::{BuildState, LintFinding, VertexState};
 pub(crate) use palette::Palette;
 pub(crate) use renderer::Settings;

@@ -10,7 +10,7 @@ use kiln_oci::ImageRef;
 use crate::environment::Environment;
 use crate::failure::{Exit, Failure, Outcome};
 use crate::interrupt::{self, Waiting};
-use crate::progress::{TransferOutput, Transfers};
+use crate::progress::{Activity, TransferOutput, Transfers};
 use crate::{platforms, session, terminal};
 
 /// Download an image from a registry.
@@ -239,7 +239,10 @@ pub(crate) fn load(arguments: &LoadArguments, environment: &Environment) -> Outc
             LoadSource::Stream(&mut pipe)
         }
     };
-    let loaded = verbs::load(&session.stores, source, platform.as_ref()).map_err(|error| {
+    let activity = (!arguments.quiet).then(|| Activity::of_files(&session, "unpacking files"));
+    let loaded = verbs::load(&session.stores, source, platform.as_ref());
+    drop(activity);
+    let loaded = loaded.map_err(|error| {
         let mut failure = Failure::from(error);
         if let Some(path) = &arguments.input {
             failure.message = format!("{}: {}", path.display(), failure.message);

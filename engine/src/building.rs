@@ -12,7 +12,7 @@ use kiln_cache::LayerStack;
 use kiln_oci::Timestamp;
 use kiln_parser::Diagnostic;
 use kiln_registry::Client;
-use kiln_snapshotter::Layer;
+use kiln_snapshotter::{Layer, RecentViews};
 use kiln_solver::{Deps, LocalRunner, Plan, Precompute, Reporter, SolveError, StepId, solve};
 
 use crate::agents::BuildAgents;
@@ -179,10 +179,12 @@ pub(crate) fn with_plan<T>(
     let wanted = WantedForms::of(request);
     let prepare =
         |layer: &Layer, layer_use| precompute::prepare_layer(stores, layer, layer_use, &wanted);
+    let views = RecentViews::default();
     let runner = LocalRunner {
         store: &stores.store,
         layers: &stores.layers,
         bases: &fetcher,
+        views: &views,
         snapshotter: &snapshotter,
         executor: &executor,
         cache_mounts: &tiered,
@@ -195,6 +197,7 @@ pub(crate) fn with_plan<T>(
         layers: &stores.layers,
         cache: &tiered,
         bases: &fetcher,
+        views: &views,
         remotes: &remotes,
         contexts: &contexts,
         runner: &runner,

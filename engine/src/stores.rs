@@ -92,6 +92,13 @@ impl Stores {
         self.store.stop()
     }
 
+    /// Returns what tells how many files were looked at, made or deleted since now.
+    pub fn counter(&self) -> impl Fn() -> u64 + Send + 'static {
+        let store = self.store.clone();
+        let before = store.counted();
+        move || store.counted() - before
+    }
+
     /// Makes sure that everything that was made is on disk: called before the user is told that it
     /// is there.
     pub(crate) fn settle(&self) -> Result<(), Error> {

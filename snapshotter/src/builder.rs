@@ -499,6 +499,7 @@ impl LayerBuilder {
     }
 
     pub(crate) fn push(&self, entry: &Entry<'_>) -> Result<(), BuildError> {
+        self.layers.store().count(1);
         let mut state = self.state();
         if !MappedIds::of_this_process().can_store(entry.uid, entry.gid) {
             let owner = (entry.uid, entry.gid);

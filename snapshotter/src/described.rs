@@ -15,10 +15,10 @@
 //! tried again, but no build relies on it.
 
 use std::fs;
-use std::io::{self, ErrorKind, Read};
+use std::io::{self, Read};
 use std::path::PathBuf;
 
-use kiln_cache::Unsettled;
+use kiln_cache::{LayerStack, Unsettled};
 use kiln_oci::DiffId;
 use kiln_tree::LayerId;
 
@@ -26,7 +26,7 @@ use crate::build_error::BuildError;
 use crate::description::{self, Description, path, unavailable_mark};
 use crate::error::LayerError;
 use crate::layer::{Layer, LayerStore};
-use crate::place::{diff_path, rename_into, replace};
+use crate::place::{diff_path, rename_into, replace, unless_gone};
 use crate::unpack::UnpackError;
 
 impl LayerStore {
@@ -94,6 +94,21 @@ impl LayerStore {
         self.layer(id).is_some() || path(self.store(), id).exists()
     }
 
+    /// Says whether every layer above the base is in the store, or described and not marked
+    /// unavailable.
+    #[must_use]
+    pub fn knows_all(&self, stack: &LayerStack) -> bool {
+        self.known_stacks()
+            .are_all(stack, |layer| self.knows(layer))
+    }
+
+    /// Says whether every layer above the base is in the store.
+    #[must_use]
+    pub fn has_all(&self, stack: &LayerStack) -> bool {
+        self.stacks_here()
+            .are_all(stack, |layer| self.layer(layer).is_some())
+    }
+
     /// Unpacks a layer that was described, from the blob of its description.
     ///
     /// # Errors
@@ -146,13 +161,6 @@ impl LayerStore {
             unless_gone(fs::remove_file(&path)).map_err(LayerError::at(path))?;
         }
         Ok(())
-    }
-}
-
-fn unless_gone(result: io::Result<()>) -> io::Result<()> {
-    match result {
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
-        other => other,
     }
 }
 

@@ -8,7 +8,7 @@ use kiln_tree::LayerId;
 
 use crate::error::LayerError;
 use crate::layer::{Layer, LayerStore};
-use crate::place::diff_path;
+use crate::place::{diff_path, unless_gone};
 
 impl LayerStore {
     /// Returns where everything about a layer is kept, or would be.
@@ -28,7 +28,8 @@ impl LayerStore {
             let name = diff_path(self.store(), tar.diff_id);
             let is_own = fs::read_to_string(&name).is_ok_and(|text| text.trim().parse() == Ok(id));
             if is_own {
-                fs::remove_file(&name).map_err(LayerError::at(&name))?;
+                // Another kiln may do the same.
+                unless_gone(fs::remove_file(&name)).map_err(LayerError::at(&name))?;
             }
         }
         self.forget(id);

@@ -23,7 +23,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use kiln_cache::{DiskUsage, Store, Unsettled, WorkDir};
 use kiln_oci::DiffId;
 use kiln_threads::Stop;
-use kiln_tree::{LayerId, Tree};
+use kiln_tree::{Blake3, LayerId, Tree};
 
 use crate::description;
 use crate::error::LayerError;
@@ -31,7 +31,6 @@ use crate::facts::{KnownBlob, LayerFacts, TarFacts};
 use crate::layer_files::{DONOR, LayerFiles};
 use crate::permits::{Permit, Permits};
 use crate::place::{diff_path, replace};
-use crate::recent_views::RecentViews;
 use crate::unpack_limit::{Meter, UnpackLimit};
 use crate::whole_stacks::WholeStacks;
 
@@ -48,7 +47,8 @@ struct StoreState {
     known: Mutex<HashMap<LayerId, Layer>>,
     known_stacks: WholeStacks,
     stacks_here: WholeStacks,
-    recent_views: RecentViews,
+    /// The layers that lower parts of long stacks were made into.
+    flat: Mutex<HashMap<Blake3, LayerId>>,
     unpacking: Permits,
 }
 
@@ -75,7 +75,7 @@ impl LayerStore {
                 known: Mutex::default(),
                 known_stacks: WholeStacks::default(),
                 stacks_here: WholeStacks::default(),
-                recent_views: RecentViews::default(),
+                flat: Mutex::default(),
                 unpacking: Permits::new(cores.clamp(FEWEST_AT_ONCE, MOST_AT_ONCE)),
             }),
         }
@@ -224,12 +224,20 @@ impl LayerStore {
         known.remove(&id);
         self.known_stacks().forget();
         self.stacks_here().forget();
-        self.recent_views().forget();
     }
 
-    /// Returns the views that were given back.
-    pub(crate) fn recent_views(&self) -> &RecentViews {
-        &self.shared.recent_views
+    /// Returns the layer that a stack was made into.
+    pub(crate) fn flat_layer(&self, stack: Blake3) -> Option<LayerId> {
+        let flat = self.shared.flat.lock();
+        let flat = flat.unwrap_or_else(PoisonError::into_inner);
+        flat.get(&stack).copied()
+    }
+
+    /// Notes the layer that a stack was made into.
+    pub(crate) fn keep_flat_layer(&self, stack: Blake3, id: LayerId) {
+        let flat = self.shared.flat.lock();
+        let mut flat = flat.unwrap_or_else(PoisonError::into_inner);
+        flat.insert(stack, id);
     }
 
     /// Returns the stacks of which all layers are known.
@@ -362,8 +370,9 @@ impl Layer {
     /// # Errors
     /// When it cannot be written down.
     pub fn remember_tar(&self, tar: TarFacts) -> Result<(), LayerError> {
-        self.update_facts(|facts| facts.learn_tar(tar))?;
-        self.find_by(tar.diff_id)
+        // The name first: who reads the facts finds it there.
+        self.find_by(tar.diff_id)?;
+        self.update_facts(|facts| facts.learn_tar(tar))
     }
 
     /// Makes sure that [`LayerStore::by_diff_id`] finds the layer by the digest of one of its tars.
@@ -386,9 +395,13 @@ impl Layer {
         self.update_facts(|facts| facts.learn_blob(blob))
     }
 
-    /// Remembers what the layer takes on disk.
+    /// Remembers what the layer takes on disk. Facts that are damaged stay so: new ones would deny
+    /// the tars of the layer, by whose digests images call it.
     pub(crate) fn remember_usage(&self, usage: DiskUsage) -> Result<(), LayerError> {
-        self.update_facts(|facts| facts.disk = Some(usage))
+        match self.stored_facts()? {
+            Some(_) => self.update_facts(|facts| facts.disk = Some(usage)),
+            None => Ok(()),
+        }
     }
 
     /// Waits until no other thread or process makes another form of the layer; held until the file is

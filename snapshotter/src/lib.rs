@@ -40,6 +40,7 @@ mod unpack_limit; // a limit for what a packed stream unpacks to
 // Layers made from what a step changed.
 mod commit; // an overlay's upper directory, made into a layer
 mod cover; // a directory on top of a stack that corrects metadata of directories
+mod flatten; // long stacks, of which the lower layers become one
 mod scan; // a directory on disk, read into entries
 mod snapshot; // the root that a step writes to
 mod xattr; // the extended attributes that belong to a layer
@@ -53,9 +54,9 @@ mod restore; // layers that lost files or names, and get them back
 mod verify; // files on disk compared with the index
 
 // A root as its layers' indexes describe it.
-mod recent_views;
+mod recent_views; // views for the next steps
 mod users; // users and groups, in its /etc/passwd and /etc/group
-mod view; // paths resolved without a mount // views for the next steps
+mod view; // paths resolved without a mount
 
 // The disk.
 mod disk; // how layers look on disk
@@ -78,6 +79,7 @@ pub use layer_files::LayerFiles;
 pub use metadata::Metadata;
 pub use pack::{Level, Packing};
 pub use plain::PlainDirectory;
+pub use recent_views::RecentViews;
 pub use snapshot::{Overlay, Reflink, Snapshotter, Writable, WritableRoot, lower_directories};
 pub use tar::index::{TarMember, TarPlace, index_tar};
 pub use tar::read::TarError;

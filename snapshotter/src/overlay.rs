@@ -110,14 +110,31 @@ fn mount_with(spec: &OverlaySpec, syncs: Syncs) -> io::Result<OwnedFd> {
         ([single], None) => read_only_bind(single),
         // Nothing below (FROM scratch): the upper directory alone is the root.
         ([], Some((upper, _))) => bind(upper),
-        _ => match mount_one_by_one(spec, syncs) {
-            // EINVAL is how a kernel before 6.7 answers to `lowerdir+`.
-            Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {
-                mount_by_string(spec, syncs).or(Err(error))
+        _ => {
+            let mounted = match mount_one_by_one(spec, syncs) {
+                // EINVAL is how a kernel before 6.7 answers to `lowerdir+`.
+                Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {
+                    mount_by_string(spec, syncs).or(Err(error))
+                }
+                other => other,
+            }?;
+            if spec.upper_and_work.is_some() {
+                require_writable(&mounted)?;
             }
-            other => other,
-        },
+            Ok(mounted)
+        }
     }
+}
+
+/// Refuses an overlay that cannot be written to: the kernel makes it read-only if it finds no room for
+/// its work directory, and a command that takes no notice of failures would seem to succeed.
+fn require_writable(mounted: &OwnedFd) -> io::Result<()> {
+    let flags = rustix::fs::fstatvfs(mounted)?.f_flag;
+    if flags.contains(rustix::fs::StatVfsMountFlags::RDONLY) {
+        let why = "no space is left for a root that can be written to";
+        return Err(io::Error::new(io::ErrorKind::StorageFull, why));
+    }
+    Ok(())
 }
 
 /// Directories. (fs/overlayfs/params.h: OVL_MAX_STACK)

@@ -56,3 +56,10 @@ pub(crate) fn is_taken(error: &io::Error) -> bool {
         ErrorKind::DirectoryNotEmpty | ErrorKind::AlreadyExists
     )
 }
+
+pub(crate) fn unless_gone(result: io::Result<()>) -> io::Result<()> {
+    match result {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        other => other,
+    }
+}

@@ -124,6 +124,7 @@ impl LayerStore {
             let away = work.path().join("damaged");
             fs::rename(target, &away).map_err(LayerError::at(target))?;
         }
+        store.grow(usage::of_layer(&tree, files.usage));
         let layer = self
             .known()
             .lock()

@@ -5,7 +5,6 @@ use std::sync::{Mutex, PoisonError};
 use kiln_cache::{BuiltLayer, LayerStack};
 use kiln_tree::Blake3;
 
-use crate::LayerStore;
 use crate::view::ParentView;
 
 /// Stages that go on side by side each have one.
@@ -16,22 +15,14 @@ const FURTHEST: usize = 8;
 
 /// Views that nobody uses now, the oldest first, each with the digest of its stack.
 #[derive(Debug, Default)]
-pub(crate) struct RecentViews(Mutex<Vec<(Blake3, ParentView)>>);
+pub struct RecentViews(Mutex<Vec<(Blake3, ParentView)>>);
 
 impl RecentViews {
-    pub(crate) fn forget(&self) {
-        let mut views = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        views.clear();
-    }
-}
-
-impl LayerStore {
     /// Takes the view of a stack that was given back before, or of one with fewer layers; also returns
     /// the layers that it lacks, the lowest first. None if there is none.
     #[must_use]
-    pub fn take_view(&self, stack: &LayerStack) -> Option<(ParentView, Vec<BuiltLayer>)> {
-        let views = &self.recent_views().0;
-        let mut views = views.lock().unwrap_or_else(PoisonError::into_inner);
+    pub fn take(&self, stack: &LayerStack) -> Option<(ParentView, Vec<BuiltLayer>)> {
+        let mut views = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if views.is_empty() {
             return None;
         }
@@ -48,9 +39,8 @@ impl LayerStore {
     }
 
     /// Gives the view of a stack back, for the next that asks for it or for one with more layers.
-    pub fn give_view_back(&self, stack: &LayerStack, view: ParentView) {
-        let views = &self.recent_views().0;
-        let mut views = views.lock().unwrap_or_else(PoisonError::into_inner);
+    pub fn give_back(&self, stack: &LayerStack, view: ParentView) {
+        let mut views = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if views.len() == KEPT {
             views.remove(0);
         }
@@ -60,7 +50,6 @@ impl LayerStore {
 
 #[cfg(test)]
 mod tests {
-    use kiln_cache::Store;
     use kiln_oci::Timestamp;
     use kiln_tree::LayerId;
 
@@ -75,29 +64,25 @@ mod tests {
 
     #[test]
     fn a_view_is_taken_once_for_its_stack_or_one_on_top_of_it() {
-        let directory = tempfile::tempdir().unwrap();
-        let layers = LayerStore::new(&Store::open(directory.path()).unwrap());
+        let views = RecentViews::default();
         let stack = LayerStack::default().with(built(1));
         let higher = stack.with(built(2)).with(built(3));
-        assert!(layers.take_view(&stack).is_none());
-        layers.give_view_back(&stack, ParentView::default());
-        assert!(layers.take_view(&LayerStack::default()).is_none());
-        assert!(
-            layers
-                .take_view(&LayerStack::default().with(built(2)))
-                .is_none()
-        );
-        let (_, lacking) = layers.take_view(&higher).unwrap();
+        assert!(views.take(&stack).is_none());
+        views.give_back(&stack, ParentView::default());
+        assert!(views.take(&LayerStack::default()).is_none());
+        let other = LayerStack::default().with(built(2));
+        assert!(views.take(&other).is_none());
+        let (_, lacking) = views.take(&higher).unwrap();
         assert_eq!(lacking, [built(2), built(3)]);
-        assert!(layers.take_view(&higher).is_none());
-        layers.give_view_back(&higher, ParentView::default());
-        assert!(layers.take_view(&stack).is_none());
-        let (_, lacking) = layers.take_view(&higher).unwrap();
+        assert!(views.take(&higher).is_none());
+        views.give_back(&higher, ParentView::default());
+        assert!(views.take(&stack).is_none());
+        let (_, lacking) = views.take(&higher).unwrap();
         assert!(lacking.is_empty());
         for number in 0..100 {
-            layers.give_view_back(&stack.with(built(number)), ParentView::default());
+            views.give_back(&stack.with(built(number)), ParentView::default());
         }
-        assert!(layers.take_view(&stack.with(built(83))).is_none());
-        assert!(layers.take_view(&stack.with(built(84))).is_some());
+        assert!(views.take(&stack.with(built(83))).is_none());
+        assert!(views.take(&stack.with(built(84))).is_some());
     }
 }

@@ -11,10 +11,9 @@ use crate::commit::{self, Holds};
 use crate::cover;
 use crate::disk;
 use crate::error::LayerError;
+use crate::flatten::{self, flatten};
 use crate::layer::{Layer, LayerStore};
-use crate::metadata::Metadata;
 use crate::overlay::OverlaySpec;
-use crate::owners::MappedIds;
 use crate::view::{self, ParentView};
 
 /// Prepares roots for steps.
@@ -74,20 +73,26 @@ impl Snapshotter for Overlay {
 /// it decides about all its paths there, and overlayfs refuses to stack a directory twice. So does
 /// one whose files another layer of the stack lies on.
 ///
-/// On top may be one of directories alone: see `cover`.
+/// On top may be one of directories alone: see `cover`. Of very many layers the lower ones are made
+/// into one.
 ///
 /// # Errors
 /// [`LayerError::NotUnpacked`]; [`LayerError::Owner`]; when a cover is needed and cannot be made.
 pub fn lower_directories(layers: &[Layer]) -> Result<Vec<PathBuf>, BuildError> {
+    let layers = match layers.first() {
+        Some(first) => &flatten(&first.layers(), layers)?,
+        None => layers,
+    };
     let mut directories: Vec<PathBuf> = Vec::with_capacity(layers.len() + 1);
     directories.extend(cover::cover(layers)?);
     let mut seen = HashSet::with_capacity(layers.len());
+    let mut known: HashSet<PathBuf> = HashSet::with_capacity(layers.len());
     for layer in layers.iter().rev() {
         let tree = layer.tree()?;
         if !tree.is_empty() && seen.insert(layer.id()) {
             layer.require_owners()?;
             for directory in layer.unpacked()?.directories() {
-                if !directories.iter().any(|known| known == directory) {
+                if known.insert(directory.to_owned()) {
                     directories.push(directory.to_owned());
                 }
             }
@@ -118,18 +123,9 @@ impl Reflink {
 
 impl Snapshotter for Reflink {
     fn prepare(&self, layers: &[Layer]) -> Result<Writable, BuildError> {
-        let view = ParentView::new(layers)?;
         let builder = self.layers.builder()?;
-        if let Some(root) = view.get(&GuestPath::ROOT) {
-            builder.add_directory(&GuestPath::ROOT, &Metadata::of(&root))?;
-        }
-        for located in view.walk(&GuestPath::ROOT) {
-            let entry = located.entry;
-            let owner = (entry.uid, entry.gid);
-            MappedIds::of_this_process().check(owner, || entry.guest_path())?;
-            // A copy: the step may write to it.
-            builder.add_entry(&entry.guest_path(), &entry, || view.open(&located))?;
-        }
+        // Copies: the step may write to them.
+        flatten::add_all(&ParentView::new(layers)?, &builder)?;
         let (directory, _, work) = builder.into_directory()?;
         Ok(Writable {
             root: WritableRoot::Directory(directory),

@@ -166,6 +166,30 @@ mod tests {
         assert!(left.bytes < 30_000, "{left:?}");
     }
 
+    /// Images call the layer by the digest of its tar. What is left of damaged facts says nothing
+    /// against that; new ones would.
+    #[test]
+    fn damaged_facts_are_not_replaced_by_a_look() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = Store::open(directory.path()).unwrap();
+        let layers = LayerStore::new(&store);
+        let builder = layers.builder().unwrap();
+        let metadata = Metadata::root_owned(0o644, Timestamp::EPOCH);
+        let content = FileContent::Bytes(b"content");
+        builder
+            .add_file(&GuestPath::new("/file"), &metadata, content)
+            .unwrap();
+        let layer = builder.finish().unwrap();
+        let tar = layer.canonical_tar().unwrap();
+        for damaged in ["", "{\"tars\":", "x"] {
+            std::fs::write(layer.path("facts"), damaged).unwrap();
+            assert!(layers.summaries().unwrap()[0].usage.bytes > 0);
+            let left = std::fs::read_to_string(layer.path("facts")).unwrap();
+            assert_eq!(left, damaged);
+            assert!(LayerStore::new(&store).by_diff_id(tar.diff_id).is_some());
+        }
+    }
+
     #[test]
     fn usage_that_no_fact_says_is_measured_and_noted() {
         let directory = tempfile::tempdir().unwrap();

@@ -7,15 +7,13 @@ use std::sync::{Mutex, PoisonError};
 use kiln_cache::LayerStack;
 use kiln_tree::{Blake3, LayerId};
 
-use crate::LayerStore;
-
 /// The stacks of which all layers were found, so that what they have in common is looked at once.
 #[derive(Debug, Default)]
 pub(crate) struct WholeStacks(Mutex<HashSet<Blake3>>);
 
 impl WholeStacks {
     /// Says whether `has` holds for every layer above the base.
-    fn are_all(&self, stack: &LayerStack, has: impl Fn(LayerId) -> bool) -> bool {
+    pub(crate) fn are_all(&self, stack: &LayerStack, has: impl Fn(LayerId) -> bool) -> bool {
         let set = || self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let mut found = Vec::new();
         for stack in stack.down() {
@@ -38,23 +36,6 @@ impl WholeStacks {
     pub(crate) fn forget(&self) {
         let mut set = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         set.clear();
-    }
-}
-
-impl LayerStore {
-    /// Says whether every layer above the base is in the store, or described and not marked
-    /// unavailable.
-    #[must_use]
-    pub fn knows_all(&self, stack: &LayerStack) -> bool {
-        self.known_stacks()
-            .are_all(stack, |layer| self.knows(layer))
-    }
-
-    /// Says whether every layer above the base is in the store.
-    #[must_use]
-    pub fn has_all(&self, stack: &LayerStack) -> bool {
-        self.stacks_here()
-            .are_all(stack, |layer| self.layer(layer).is_some())
     }
 }
 

@@ -13,6 +13,7 @@ mod digest; // digests of what is read
 mod earlier; // what the same copy made before
 mod entries; // what a layer is going to hold
 mod place; // from sources to the entries of a layer
+mod progress; // how far a long copy has got
 mod select; // from source arguments to sources
 mod select_error; // why they stand for nothing
 mod write; // from entries to a layer

@@ -1,7 +1,7 @@
 //! What solving needs of the world: stores, seams and the wishes of the user.
 
 use kiln_cache::{ActionKey, ActionRecord, CacheBackend, Store};
-use kiln_snapshotter::LayerStore;
+use kiln_snapshotter::{LayerStore, RecentViews};
 use kiln_threads::Stop;
 
 use crate::context::ScannedContext;
@@ -25,6 +25,8 @@ pub struct Deps<'a> {
     pub cache: &'a (dyn CacheBackend + 'a),
     /// Fetches and unpacks layers of base images and described ones.
     pub bases: &'a (dyn Layers + 'a),
+    /// Views of the layers of steps, for the steps behind them.
+    pub views: &'a RecentViews,
     /// Finds and fetches downloads and repositories.
     pub remotes: &'a (dyn Remotes + 'a),
     /// The files that the graph reads, by context.
@@ -59,6 +61,7 @@ impl<'a> Deps<'a> {
             store: self.store,
             layers: self.layers,
             bases: self.bases,
+            views: self.views,
             stop: self.stop,
         }
     }

@@ -110,7 +110,14 @@ pub(crate) fn copy_files(
     // Later sources replace what earlier ones copied, so each is written before the next one.
     for part in selected {
         let entries = placement.take(&builder);
-        let written = copy::write(&builder, source, earlier, &entries, WriteRound::NotLast)?;
+        let written = copy::write(
+            &builder,
+            source,
+            earlier,
+            &entries,
+            WriteRound::NotLast,
+            vertex,
+        )?;
         fidelity = fidelity.and(written);
         source = part.files;
         placement.turn_to(source);
@@ -126,7 +133,14 @@ pub(crate) fn copy_files(
             let destination = placement.archive(op)?;
             // What an archive holds shows while it is unpacked.
             let entries = placement.take(&builder);
-            let written = copy::write(&builder, source, earlier, &entries, WriteRound::NotLast)?;
+            let written = copy::write(
+                &builder,
+                source,
+                earlier,
+                &entries,
+                WriteRound::NotLast,
+                vertex,
+            )?;
             fidelity = fidelity.and(written);
             let nothing = ParentView::default();
             let view = below.as_ref().map_or(&nothing, LocalStack::view);
@@ -141,7 +155,7 @@ pub(crate) fn copy_files(
     for (name, content) in &op.inline {
         placement.inline(op, name, content)?;
     }
-    let (below, written) = write_rest(deps, &builder, source, earlier, placement)?;
+    let (below, written) = write_rest(deps, &builder, source, earlier, placement, vertex)?;
     let layer = match below {
         Some(below) => builder.finish_on(&below),
         None => builder.finish(),
@@ -161,6 +175,7 @@ fn write_rest(
     source: &dyn Files,
     earlier: &Earlier,
     placement: Placement<'_>,
+    vertex: &Vertex<'_>,
 ) -> Result<(Option<Layer>, Fidelity), WriteError> {
     let is_all = placement.is_all();
     let entries = placement.into_entries();
@@ -173,13 +188,13 @@ fn write_rest(
         Some((below, differing)) => (Some(below), differing),
         None => (None, entries),
     };
-    let fidelity = copy::write(builder, source, earlier, &entries, WriteRound::Last)?;
+    let fidelity = copy::write(builder, source, earlier, &entries, WriteRound::Last, vertex)?;
     Ok((below, fidelity))
 }
 
 /// Returns who is to own the files: the user of `--chown`, looked up in the root below if there is
 /// one.
-fn owner(op: &CopyOp, below: Option<&LocalStack>) -> Result<CopyOwner, StepError> {
+fn owner(op: &CopyOp, below: Option<&LocalStack<'_>>) -> Result<CopyOwner, StepError> {
     let Some(text) = &op.owner else {
         return Ok(CopyOwner::Source);
     };

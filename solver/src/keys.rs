@@ -239,11 +239,11 @@ mod tests {
         assert_eq!(
             recipes,
             [
-                "c739047e522db3b5",
-                "0916f8e31b7a36f2",
-                "a46a13e5fa31a300",
-                "eaac4b2b3ba49920",
-                "9ce59cbfe6b6d13c",
+                "7636494c14e858ed",
+                "ffa702fc282bfcea",
+                "74849e5ea6e54e99",
+                "f13ed356b08e1097",
+                "2ccc2b0db00f66e5",
             ]
         );
         let graph = sample();
@@ -254,7 +254,7 @@ mod tests {
             &LayerStack::default(),
             None,
         );
-        assert_eq!(evidence[0].to_string()[..16], *"a799384936c57c5c");
+        assert_eq!(evidence[0].to_string()[..16], *"4359c80dc50a21c8");
     }
 
     #[test]

@@ -194,7 +194,7 @@ fn shown(argv: &[String]) -> String {
 }
 
 /// Looks up who runs the command, in the passwd and group files of the root.
-fn process_user(user: &str, below: &LocalStack) -> Result<(ProcessUser, String), StepError> {
+fn process_user(user: &str, below: &LocalStack<'_>) -> Result<(ProcessUser, String), StepError> {
     let found = find_identity(below.view(), user)?;
     let home = found.home.to_string();
     let user = ProcessUser {

@@ -6,7 +6,7 @@ use std::io;
 
 use kiln_cache::{Blobs, BuiltLayer, LayerStack, Store};
 use kiln_files::GuestPath;
-use kiln_snapshotter::{Layer, LayerStore, ParentView};
+use kiln_snapshotter::{Layer, LayerStore, ParentView, RecentViews};
 use kiln_threads::Stop;
 use kiln_tree::{Entry, LayerId};
 
@@ -22,6 +22,7 @@ pub(crate) struct LayerLoader<'a> {
     pub(crate) store: &'a Store,
     pub(crate) layers: &'a LayerStore,
     pub(crate) bases: &'a (dyn Layers + 'a),
+    pub(crate) views: &'a RecentViews,
     pub(crate) stop: &'a Stop,
 }
 
@@ -36,15 +37,15 @@ impl LayerLoader<'_> {
 ///
 /// The next step mostly starts from the same layers and one more, so the view stays for it.
 #[derive(Debug)]
-pub(crate) struct LocalStack {
-    store: LayerStore,
+pub(crate) struct LocalStack<'a> {
+    views: &'a RecentViews,
     state: LayerStack,
     view: ParentView,
 }
 
-impl LocalStack {
-    pub(crate) fn new(from: LayerLoader<'_>, state: &LayerStack) -> Result<Self, StepError> {
-        let (mut view, lacking) = match from.layers.take_view(state) {
+impl<'a> LocalStack<'a> {
+    pub(crate) fn new(from: LayerLoader<'a>, state: &LayerStack) -> Result<Self, StepError> {
+        let (mut view, lacking) = match from.views.take(state) {
             Some(begun) => begun,
             None => {
                 let base = match state.base() {
@@ -58,7 +59,7 @@ impl LocalStack {
             view.push(layer)?;
         }
         Ok(Self {
-            store: from.layers.clone(),
+            views: from.views,
             state: state.clone(),
             view,
         })
@@ -74,10 +75,10 @@ impl LocalStack {
     }
 }
 
-impl Drop for LocalStack {
+impl Drop for LocalStack<'_> {
     fn drop(&mut self) {
         let view = std::mem::take(&mut self.view);
-        self.store.give_view_back(&self.state, view);
+        self.views.give_back(&self.state, view);
     }
 }
 
@@ -122,7 +123,7 @@ fn made(from: LayerLoader<'_>, layers: &[BuiltLayer]) -> Result<Vec<Layer>, Step
     Ok(layers)
 }
 
-impl Files for LocalStack {
+impl Files for LocalStack<'_> {
     fn get(&self, path: &[u8]) -> Option<Entry<'_>> {
         self.view.get(&GuestPath::from_clean(path)?)
     }
@@ -156,12 +157,12 @@ impl Files for LocalStack {
 #[derive(Debug)]
 pub(crate) struct Sources<'a> {
     contexts: &'a [ScannedContext],
-    steps: HashMap<StepId, LocalStack>,
+    steps: HashMap<StepId, LocalStack<'a>>,
 }
 
 impl<'a> Sources<'a> {
     pub(crate) fn new(
-        from: LayerLoader<'_>,
+        from: LayerLoader<'a>,
         contexts: &'a [ScannedContext],
         states: &HashMap<StepId, LayerStack>,
     ) -> Result<Self, StepError> {
@@ -173,7 +174,7 @@ impl<'a> Sources<'a> {
     }
 
     /// Returns the files of a step; none for an empty root.
-    pub(crate) fn step(&self, step: Option<StepId>) -> Option<&LocalStack> {
+    pub(crate) fn step(&self, step: Option<StepId>) -> Option<&LocalStack<'a>> {
         Some(&self.steps[&step?])
     }
 

@@ -12,6 +12,7 @@ use super::settings::settings;
 use crate::environment::Environment;
 use crate::failure::{Exit, Outcome};
 use crate::formats::print_rows;
+use crate::progress::Activity;
 use crate::{session, terminal};
 
 /// Show what the build cache takes.
@@ -43,7 +44,9 @@ pub(crate) fn du(arguments: &DuArguments, environment: &Environment) -> Outcome 
     // Directories of other ids are not ours to read outside.
     let session = session::enter_and_open(environment)?;
     let unnamed = settings(environment)?.unnamed;
+    let activity = Activity::of_files(&session, "looking at what there is");
     let mut usage = verbs::cache_usage(&session.stores, unnamed)?;
+    drop(activity);
     usage.entries.retain(|entry| filters.pass(&record(entry)));
     if arguments.verbose {
         let blocks = usage

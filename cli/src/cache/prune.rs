@@ -13,6 +13,7 @@ use super::settings::{parse_amount, parse_inodes, settings};
 use crate::environment::Environment;
 use crate::failure::{Exit, Failure, Outcome};
 use crate::formats::print_rows;
+use crate::progress::Activity;
 use crate::session::Session;
 use crate::{session, terminal};
 
@@ -105,7 +106,9 @@ pub(crate) fn prune(
         command,
     };
     let waiting = || terminal::tell_line("waiting for other kilns that use the state directory");
+    let activity = Activity::of_files(&session, "looking for what can go");
     let pruned = verbs::prune_cache(&session.stores, &request, &PruneTurn::Wait(&waiting))?;
+    drop(activity);
     let pruned = pruned.unwrap_or_default();
     print(&pruned.entries, arguments.verbose, now)?;
     terminal::print_line(&format!(
@@ -113,6 +116,7 @@ pub(crate) fn prune(
         units::size(pruned.freed_bytes)
     ))?;
     // Everybody has seen what went; deleting it may take a while.
+    let _activity = Activity::of_files(&session, "deleting");
     verbs::empty_trash(&session.stores);
     Ok(Exit::SUCCESS)
 }

@@ -1,17 +1,15 @@
 //! `kiln cache verify`.
 
-use std::sync::Mutex;
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use clap::Args;
 use kiln_engine::{Damage, Repair, RepairOutcome as Became, Verification, verbs};
 
 use crate::environment::Environment;
 use crate::failure::{Exit, Outcome};
+use crate::progress::Activity;
 use crate::{session, terminal};
-
-/// Between two changes of the line that shows how far it is.
-const REFRESH: Duration = Duration::from_millis(100);
 
 /// Read and hash everything that is stored, and repair what is damaged.
 #[derive(Args, Debug)]
@@ -37,21 +35,18 @@ pub(crate) fn verify(arguments: &VerifyArguments, environment: &Environment) -> 
         Repair::Attempt
     };
     let waiting = || terminal::tell_line("waiting for other kilns that use the state directory");
-    let shows = terminal::stderr_is_terminal();
-    let last = Mutex::new(None::<Instant>);
+    let so_far = Arc::new([AtomicU64::new(0), AtomicU64::new(0)]);
+    let shown = Arc::clone(&so_far);
+    let activity = Activity::show("verifying", move || {
+        let [done, total] = [0, 1].map(|number| shown[number].load(Ordering::Relaxed));
+        (done, Some(total))
+    });
     let progress = |done: usize, total: usize| {
-        let Ok(mut last) = last.lock() else {
-            return;
-        };
-        if shows && (done == total || last.is_none_or(|last| last.elapsed() >= REFRESH)) {
-            *last = Some(Instant::now());
-            terminal::order(&format!("\rverifying {done}/{total}"));
-        }
+        so_far[0].fetch_max(done as u64, Ordering::Relaxed);
+        so_far[1].store(total as u64, Ordering::Relaxed);
     };
     let found = verbs::verify(&session.stores, repair, &waiting, &progress)?;
-    if shows {
-        terminal::order("\r\x1b[K");
-    }
+    drop(activity);
     terminal::print(&report(&found))?;
     verbs::empty_trash(&session.stores);
     Ok(if found.is_whole() {

@@ -1,9 +1,10 @@
 //! Layers that are unpacked before their image is used for the first time.
 //!
-//! That is shown on a terminal only, and nothing of it stays: what a container prints is all that
-//! others are to see.
+//! On a terminal nothing of it stays: what a container prints is all that others are to see. Elsewhere
+//! there is a line every few seconds.
 
 use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use kiln_docker::units;
 use kiln_engine::{LayerProgress, LayerWork, Stream};
@@ -14,9 +15,17 @@ use crate::terminal;
 
 /// Shows layers on their way to the disk.
 pub(crate) struct Unpacking {
-    /// None where standard error is no terminal.
-    state: Option<Mutex<UnpackingLines>>,
+    shown: Shown,
 }
+
+enum Shown {
+    Live(Mutex<UnpackingLines>),
+    /// When the last line was written, where standard error is no terminal.
+    Lines(Mutex<Instant>),
+}
+
+/// Between two lines.
+const INTERVAL: Duration = Duration::from_secs(5);
 
 struct UnpackingLines {
     live: LiveLines,
@@ -26,42 +35,54 @@ struct UnpackingLines {
 impl Unpacking {
     /// Begins to show them.
     pub(crate) fn start() -> Self {
-        let state = terminal::stderr_is_terminal().then(|| {
-            Mutex::new(UnpackingLines {
+        let shown = if terminal::stderr_is_terminal() {
+            Shown::Live(Mutex::new(UnpackingLines {
                 live: LiveLines::new(Stream::Stderr),
                 layers: Vec::new(),
-            })
-        });
-        Self { state }
+            }))
+        } else {
+            Shown::Lines(Mutex::new(Instant::now()))
+        };
+        Self { shown }
     }
 
     /// Takes what the engine tells, from any thread.
     pub(crate) fn take(&self, progress: &LayerProgress) {
-        let Some(state) = &self.state else {
-            return;
-        };
-        let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
-        let UnpackingLines { live, layers } = &mut *state;
-        let line = line(progress);
-        match layers
-            .iter_mut()
-            .find(|(digest, _)| *digest == progress.digest)
-        {
-            Some((_, old)) => *old = line,
-            None => layers.push((progress.digest, line)),
-        }
-        if live.is_due() {
-            let lines: Vec<&str> = layers.iter().map(|(_, line)| line.as_str()).collect();
-            live.draw(&lines);
+        match &self.shown {
+            Shown::Live(state) => draw(state, progress),
+            Shown::Lines(last) => {
+                let mut last = last.lock().unwrap_or_else(PoisonError::into_inner);
+                if last.elapsed() >= INTERVAL {
+                    *last = Instant::now();
+                    terminal::tell_line(&line(progress));
+                }
+            }
         }
     }
 
     /// Takes them off the screen.
     pub(crate) fn finish(self) {
-        if let Some(state) = self.state {
+        if let Shown::Live(state) = self.shown {
             let mut state = state.into_inner().unwrap_or_else(PoisonError::into_inner);
             state.live.clear();
         }
+    }
+}
+
+fn draw(state: &Mutex<UnpackingLines>, progress: &LayerProgress) {
+    let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
+    let UnpackingLines { live, layers } = &mut *state;
+    let line = line(progress);
+    match layers
+        .iter_mut()
+        .find(|(digest, _)| *digest == progress.digest)
+    {
+        Some((_, old)) => *old = line,
+        None => layers.push((progress.digest, line)),
+    }
+    if live.is_due() {
+        let lines: Vec<&str> = layers.iter().map(|(_, line)| line.as_str()).collect();
+        live.draw(&lines);
     }
 }
 

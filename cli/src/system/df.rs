@@ -14,6 +14,7 @@ use crate::cache::{self, record};
 use crate::environment::Environment;
 use crate::failure::{Exit, Failure, Outcome};
 use crate::formats::print_rows;
+use crate::progress::Activity;
 use crate::{session, terminal};
 
 /// Show what images, containers and the build cache take.
@@ -38,7 +39,9 @@ pub(crate) fn df(arguments: &DfArguments, environment: &Environment) -> Outcome 
     // Directories of other ids are not ours to read outside.
     let session = session::enter_and_open(environment)?;
     let unnamed = cache::settings(environment)?.unnamed;
+    let activity = Activity::of_files(&session, "looking at what there is");
     let storage = verbs::usage(&session.stores, unnamed)?;
+    drop(activity);
     if arguments.verbose {
         verbose(&storage, Timestamp::now())?;
     } else {

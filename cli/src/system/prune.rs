@@ -12,6 +12,7 @@ use crate::cache;
 use crate::containers::{failure, parse_time};
 use crate::environment::Environment;
 use crate::failure::{Exit, Failure, Outcome};
+use crate::progress::Activity;
 use crate::session::Session;
 use crate::{images, session, terminal};
 
@@ -240,7 +241,9 @@ fn containers_of(session: &Session, wanted: &Wanted) -> Result<u64, Failure> {
 /// Takes from the store what is asked for and what is unused.
 fn sweep(session: &Session, request: &PruneRequest<'_>, freed: u64) -> Outcome {
     let waiting = || terminal::tell_line("waiting for other kilns that use the state directory");
+    let activity = Activity::of_files(session, "looking for what can go");
     let pruned = verbs::prune_cache(&session.stores, request, &PruneTurn::Wait(&waiting))?;
+    drop(activity);
     let pruned = pruned.unwrap_or_default();
     if !pruned.entries.is_empty() {
         terminal::print_line("Deleted build cache objects:")?;
@@ -251,6 +254,7 @@ fn sweep(session: &Session, request: &PruneRequest<'_>, freed: u64) -> Outcome {
     }
     total(freed + pruned.freed_bytes)?;
     // Everybody has seen what went; deleting it may take a while.
+    let _activity = Activity::of_files(session, "deleting");
     verbs::empty_trash(&session.stores);
     Ok(Exit::SUCCESS)
 }

@@ -86,3 +86,37 @@ fn collecting_garbage_leaves_what_a_layer_lies_on() {
     collect();
     assert_eq!(lying(), 0);
 }
+
+/// The kernel stacks 500 directories. Each file of these layers, and what later ones remove, shows in
+/// a step, in a container, and after the cache was emptied under it.
+#[test]
+fn images_of_more_layers_than_the_kernel_mounts_are_built_and_run() {
+    let kiln = need!(Kiln::for_builds(program()));
+    kiln.write("ctx/file", "content");
+    let copies: String = (0..600)
+        .map(|number| format!("COPY file /d{}/f{number}\n", number % 7))
+        .collect();
+    let count = "busybox find / -xdev -name 'f[0-9]*' | busybox wc -l";
+    kiln.build_shell(
+        "app",
+        &format!(
+            "{copies}RUN busybox rm -r /d3 && busybox touch /d4/new\n\
+             RUN {count} > /count && busybox ls -d /d* > /names"
+        ),
+    );
+    let run = |arguments: &[&str], script: &str| {
+        let command = [arguments, &["app", "sh", "-c", script]].concat();
+        kiln.ok(&command)
+    };
+    let left = (0..600).filter(|number| number % 7 != 3).count();
+    let script = format!("busybox cat /count /names; {count}; busybox stat -c %h /d0/f0");
+    let expected = format!("{left}\n/d0\n/d1\n/d2\n/d4\n/d5\n/d6\n/dev\n{left}\n1");
+    assert_eq!(run(&["run", "--rm"], &script), expected);
+    run(&["run", "--name", "kept"], "busybox touch /d0/own");
+    kiln.ok(&["system", "prune", "-af", "--filter", "until=1h"]);
+    kiln.ok(&["cache", "prune", "-af"]);
+    kiln.ok(&["start", "kept"]);
+    assert_eq!(kiln.ok(&["wait", "kept"]), "0");
+    kiln.ok(&["rm", "kept"]);
+    assert_eq!(run(&["run", "--rm"], &script), expected);
+}

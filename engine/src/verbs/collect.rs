@@ -4,7 +4,7 @@ mod due; // whether it is time
 
 use std::time::Duration;
 
-use kiln_cache::{Limits, Trash};
+use kiln_cache::{Limits, Trash, hundredths};
 
 use super::prune::{PruneExtent, PruneRequest, PruneTurn, Pruned};
 use crate::Error;
@@ -34,13 +34,9 @@ impl Amount {
     fn of(self, whole: u64) -> u64 {
         match self {
             Self::Number(number) => number,
-            Self::Percent(hundredths) => percent(whole, hundredths),
+            Self::Percent(count) => hundredths(whole, count),
         }
     }
-}
-
-fn percent(whole: u64, hundredths: u8) -> u64 {
-    whole / 100 * u64::from(hundredths)
 }
 
 /// What the user wants the cache to keep; what is absent has a default.
@@ -80,7 +76,7 @@ impl CacheSettings {
     pub fn limits(&self, disk_bytes: u64, disk_inodes: Option<u64>) -> Limits {
         let bytes = |wanted: Option<Amount>, most: u64, part: u8| match wanted {
             Some(amount) => amount.of(disk_bytes),
-            None => most.min(percent(disk_bytes, part)),
+            None => most.min(hundredths(disk_bytes, part)),
         };
         let inodes = |wanted: Option<Amount>, part: u8| match (wanted, disk_inodes) {
             (Some(Amount::Number(number)), _) => Some(number),
@@ -127,6 +123,7 @@ pub fn is_collection_due(stores: &Stores, settings: &CacheSettings) -> bool {
         }),
         None => {
             // It is looked at once, and watched from now on.
+            let _ = stores.store.forget_growth();
             let has = inventory::inventory(stores, settings.unnamed);
             let has = has.map(|(inventory, _)| inventory.ref_counts.cached());
             let _ = Stamp::write(stores, has.unwrap_or_default(), disk);
@@ -153,6 +150,8 @@ pub fn collect(stores: &Stores, settings: &CacheSettings) -> Result<Option<Prune
         command: "automatic collection",
     };
     let before = disk::disk(stores)?;
+    // Without a change of the file more is collected than need be.
+    let _ = stores.store.forget_growth();
     let pruned = prune::prune_cache(stores, &request, &PruneTurn::Skip);
     prune::empty_trash(stores);
     let left = match &pruned {

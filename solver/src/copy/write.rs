@@ -14,7 +14,9 @@ use kiln_tree::NodeKind;
 
 use super::earlier::Earlier;
 use super::entries::{Bytes, Entries, Placed};
+use super::progress::CopyProgress;
 use crate::files::Files;
+use crate::progress::Vertex;
 
 /// Why a copy's files could not be written.
 #[derive(Debug, thiserror::Error)]
@@ -79,6 +81,7 @@ pub(crate) fn write(
     earlier: &Earlier,
     entries: &Entries<'_>,
     turn: WriteRound,
+    vertex: &Vertex<'_>,
 ) -> Result<Fidelity, WriteError> {
     let names = hard_links(entries);
     let mut files = Vec::new();
@@ -128,8 +131,14 @@ pub(crate) fn write(
         WriteRound::Last if names.is_empty() && !is_alike => Digest::OnTheWay,
         _ => Digest::Later,
     };
-    let new = FromSource { source, files: new };
+    let sizes = new.iter().map(|(_, placed)| content(placed).size_bytes);
+    let new = FromSource {
+        progress: CopyProgress::new(vertex, new.len(), sizes.sum()),
+        source,
+        files: new,
+    };
     let expectation = builder.add_files(&new, digest)?;
+    new.progress.finish();
     if expectation == Expectation::Failed {
         new.refuse_damage(builder.stop())?;
     }
@@ -200,6 +209,7 @@ fn content(placed: &Placed<'_>) -> Hashed {
 
 /// Files that have to be read from the source.
 struct FromSource<'a> {
+    progress: CopyProgress<'a>,
     source: &'a dyn Files,
     files: Vec<(&'a GuestPath, &'a Placed<'a>)>,
 }
@@ -248,9 +258,12 @@ impl NewFiles for FromSource<'_> {
         let (Bytes::Source(from) | Bytes::SameAs(from)) = self.files[number].1.bytes else {
             unreachable!("what the Dockerfile holds was added");
         };
-        self.source.open(from).map_err(|error| WriteError::Open {
+        let opened = self.source.open(from).map_err(|error| WriteError::Open {
             path: GuestPath::new(from),
             source: error,
-        })
+        })?;
+        self.progress
+            .begin(content(self.files[number].1).size_bytes);
+        Ok(opened)
     }
 }

@@ -43,7 +43,7 @@ pub(super) struct MountGuards {
 pub(super) fn add(
     runner: &LocalRunner<'_>,
     process: &ChainProcess<'_>,
-    below: &LocalStack,
+    below: &LocalStack<'_>,
     sources: &Sources<'_>,
     job: &mut Job,
 ) -> Result<MountGuards, StepError> {
@@ -120,7 +120,7 @@ pub(super) fn add(
 
 /// Returns the mode of the directory that a tmpfs hides. Where the image has no such directory,
 /// every user may write.
-fn tmpfs_mode(below: &LocalStack, target: &GuestPath) -> Result<u32, StepError> {
+fn tmpfs_mode(below: &LocalStack<'_>, target: &GuestPath) -> Result<u32, StepError> {
     let target = resolve_in(below, target).map_err(CopySelectError::from)?;
     let hidden = below.get(target.as_bytes());
     let hidden = hidden.filter(kiln_tree::Entry::is_directory);

@@ -2,7 +2,7 @@
 
 use kiln_cache::Store;
 use kiln_runtime::Executor;
-use kiln_snapshotter::{LayerStore, Snapshotter};
+use kiln_snapshotter::{LayerStore, RecentViews, Snapshotter};
 use kiln_threads::Stop;
 
 use crate::agent::Agents;
@@ -32,6 +32,8 @@ pub struct LocalRunner<'a> {
     pub cache_mounts: &'a (dyn CacheMounts + 'a),
     /// Answers for ssh agents.
     pub agents: &'a (dyn Agents + 'a),
+    /// Views of the layers of steps, for the steps behind them.
+    pub views: &'a RecentViews,
     /// What every process gets besides what its step says.
     pub sandbox: &'a SandboxContext,
     /// Stops everything.
@@ -45,6 +47,7 @@ impl<'a> LocalRunner<'a> {
             store: self.store,
             layers: self.layers,
             bases: self.bases,
+            views: self.views,
             stop: self.stop,
         }
     }

@@ -12,7 +12,7 @@ use kiln_runtime::userns::PrivilegeLevel;
 use kiln_runtime::{EtcFile, JobNetwork, LocalExecutor, Resources};
 use kiln_snapshotter::overlay::{Support, probe};
 use kiln_snapshotter::{
-    Layer, LayerStore, Overlay, ParentView, Reflink, Snapshotter, WritableRoot,
+    Layer, LayerStore, Overlay, ParentView, RecentViews, Reflink, Snapshotter, WritableRoot,
 };
 use kiln_solver::{
     AgentSocket, Agents, AllowedDevices, CacheMounts, Chain, ChainError, ChainProcess,
@@ -81,6 +81,7 @@ impl Fixture {
             store: &self.store,
             layers: &self.layers,
             bases: &Nothing,
+            views: &RecentViews::default(),
             snapshotter: &*self.snapshotter,
             executor: &self.executor,
             cache_mounts: &Nothing,

@@ -10,7 +10,7 @@ use kiln_files::GuestPath;
 use kiln_oci::Sha256;
 use kiln_parser::Span;
 use kiln_runtime::Stream;
-use kiln_snapshotter::{Layer, LayerStore};
+use kiln_snapshotter::{Layer, LayerStore, RecentViews};
 use kiln_solver::{
     Access, BuildDefinition, Chain, ChainError, Deps, Fate, Graph, Journal, LayerFetchError,
     Layers, LayersError, Op, Precompute, Progress, Remote, RemoteError, RemoteIdentity, Remotes,
@@ -170,6 +170,7 @@ impl World {
             layers: &self.layers,
             cache: &Actions::new(&self.store),
             bases: &Nothing,
+            views: &RecentViews::default(),
             remotes: &Nothing,
             contexts: &[],
             runner,

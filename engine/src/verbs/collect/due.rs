@@ -5,13 +5,14 @@
 //!             were used of the whole disk; its modification time is that of the collection
 //! ```
 //!
-//! The cache has at most what it had then, and what the disk has filled since.
+//! The cache has at most what it had then, and what the disk has filled since or kilns have added, if
+//! that is more: something else may have left the disk meanwhile.
 
 use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::time::Duration;
 
-use kiln_cache::{DiskMeasure, DiskUsage, Limits};
+use kiln_cache::{DiskMeasure, DiskUsage, Limits, hundredths};
 use kiln_oci::Timestamp;
 
 use crate::storage::disk::Disk;
@@ -25,7 +26,7 @@ pub(super) const HEADROOM: u8 = 10;
 
 /// What of it the cache has at most before it is collected, in hundredths: the builds that run
 /// meanwhile need some, too.
-const TRIGGER: u64 = 95;
+const TRIGGER: u8 = 95;
 
 /// Between two collections that may find nothing: deleting what others left, looking at a disk that
 /// is full of other things or a cache that is in use.
@@ -43,6 +44,8 @@ pub(super) struct Stamp {
     left: DiskUsage,
     /// What was used of the disk.
     used: DiskUsage,
+    /// What kilns have added.
+    grown: DiskUsage,
 }
 
 impl Stamp {
@@ -66,6 +69,7 @@ impl Stamp {
                 bytes: disk_bytes,
                 inodes: disk_inodes,
             },
+            grown: stores.store.growth(),
         })
     }
 
@@ -82,7 +86,13 @@ impl Stamp {
 
     /// Returns the most that the cache can have now.
     pub(super) fn estimate(&self, disk: Disk) -> DiskUsage {
-        self.left + (disk.used() - self.used)
+        let filled = disk.used() - self.used;
+        let grown = self.grown;
+        self.left
+            + DiskUsage {
+                bytes: filled.bytes.max(grown.bytes),
+                inodes: filled.inodes.max(grown.inodes),
+            }
     }
 
     /// Says whether limits may be exceeded.
@@ -94,7 +104,7 @@ impl Stamp {
     ) -> bool {
         let estimate = self.estimate(disk);
         let may_be_large = |measure: DiskMeasure, most: Option<u64>| {
-            let most = most.map_or(u64::MAX, |most| most / 100 * TRIGGER);
+            let most = most.map_or(u64::MAX, |most| hundredths(most, TRIGGER));
             let was_large = self.left.measured_in(measure) > most;
             estimate.measured_in(measure) > most && (!was_large || self.age >= PRESSED)
         };
@@ -158,6 +168,27 @@ mod tests {
             age,
             left: bytes(left_bytes),
             used: bytes(5000),
+            grown: bytes(0),
+        }
+    }
+
+    #[test]
+    fn growth_counts_when_something_else_left_the_disk() {
+        let limits = Limits {
+            max_used_bytes: Some(1000),
+            max_used_inodes: Some(60),
+            ..Limits::default()
+        };
+        let grown = |bytes, inodes| Stamp {
+            grown: DiskUsage { bytes, inodes },
+            ..stamp(Duration::ZERO, 900)
+        };
+        for (stamp, expected) in [
+            (grown(50, 57), false),
+            (grown(51, 0), true),
+            (grown(0, 58), true),
+        ] {
+            assert_eq!(stamp.is_due(&limits, disk(100, 60), || false), expected);
         }
     }
 
@@ -214,6 +245,7 @@ mod tests {
                 bytes: 0,
                 inodes: 5000,
             },
+            grown: DiskUsage::default(),
         };
         let inodes = |used, inodes| Disk {
             inodes: Some(Inodes {

@@ -10,7 +10,7 @@ use std::time::Duration;
 use kiln_cache::{Actions, LayerStack, Store};
 use kiln_oci::{Image, Sha256, Timestamp};
 use kiln_parser::{IgnoreRules, parse};
-use kiln_snapshotter::{Layer, LayerStore, ParentView};
+use kiln_snapshotter::{Layer, LayerStore, ParentView, RecentViews};
 use kiln_solver::{
     BaseError, BaseRequest, Bases, Build, BuildDefinition, BuildEnd, BuiltStep, Context, ContextId,
     Deps, Fate, Journal, LayerFetchError, Layers, LayersError, Plan, Precompute, Progress, Remote,
@@ -208,6 +208,7 @@ impl Bench {
             layers: &layers,
             cache: &Actions::new(&store),
             bases: &Nothing,
+            views: &RecentViews::default(),
             remotes: &Nothing,
             contexts: &[context],
             runner: &runner,
