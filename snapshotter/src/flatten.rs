@@ -10,9 +10,8 @@ use crate::metadata::Metadata;
 use crate::owners::MappedIds;
 use crate::view::ParentView;
 
-/// Layers that overlayfs stacks in any case, with two directories each, one of kiln's own, and the one
-/// that is written to.
-pub(crate) const MOST_LAYERS: usize = 200;
+/// Directories that overlayfs stacks in any case, with one of kiln's own and the one that is written to.
+const MOST_DIRECTORIES: usize = 490;
 
 /// How many layers are made into one is a multiple of this: with each step there is one more layer,
 /// and the ones below are the same for the next steps.
@@ -20,7 +19,12 @@ const STEP: usize = 100;
 
 /// Returns a stack with the same files of which the kernel can mount all layers.
 pub(crate) fn flatten(store: &LayerStore, layers: &[Layer]) -> Result<Vec<Layer>, BuildError> {
-    if layers.len() <= MOST_LAYERS {
+    // A layer whose files lie on those of another has two.
+    let is_short = layers.len() <= MOST_DIRECTORIES / 2 || {
+        let donors = layers.iter().filter(|layer| layer.donor().is_some());
+        layers.len() + donors.count() <= MOST_DIRECTORIES
+    };
+    if is_short {
         return Ok(layers.to_vec());
     }
     let (lower, upper) = layers.split_at((layers.len() - 1) / STEP * STEP);

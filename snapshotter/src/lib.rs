@@ -46,12 +46,14 @@ mod snapshot; // the root that a step writes to
 mod xattr; // the extended attributes that belong to a layer
 
 // Other forms of a layer, and its end.
+mod compare; // files on disk compared with the index
 mod discard; // layers listed, and removed from the store
 mod give_owners; // files get the owners of the index, where they lack them
+mod layer_damage; // what can be wrong with a layer
 mod pack; // layers packed for registries
 mod plain; // directories that are no layers, packed like layers
 mod restore; // layers that lost files or names, and get them back
-mod verify; // files on disk compared with the index
+mod verify; // a layer compared with its index and its digests
 
 // A root as its layers' indexes describe it.
 mod recent_views; // views for the next steps
@@ -75,6 +77,7 @@ pub use description::Description;
 pub use error::LayerError;
 pub use facts::{KnownBlob, LayerFacts, TarFacts, TarOrigin};
 pub use layer::{Layer, LayerStore};
+pub use layer_damage::{LayerDamage, Whiteouts};
 pub use layer_files::LayerFiles;
 pub use metadata::Metadata;
 pub use pack::{Level, Packing};
@@ -87,6 +90,5 @@ pub use unpack::UnpackError;
 pub use unpack_limit::{TooMuch, UnpackLimit};
 pub use usage::LayerSummary;
 pub use users::{Identity, Owner, UserError, find_home, find_identity, find_owner};
-pub use verify::{LayerDamage, Whiteouts};
 pub use view::walk::ViewWalk;
 pub use view::{FollowLast, Located, ParentView, Resolution, ViewError};

@@ -121,25 +121,32 @@ fn scan_directory(
     let directory = root
         .open_inside(path, OFlags::RDONLY | OFlags::DIRECTORY)
         .map_err(LayerError::at(host()))?;
-    let mut names = Vec::new();
-    for entry in Dir::read_from(&directory).map_err(LayerError::at(host()))? {
-        let entry = entry.map_err(LayerError::at(host()))?;
-        let name = entry.file_name().to_bytes();
-        if name != b"." && name != b".." {
-            names.push(name.to_vec());
-        }
-    }
+    let names = names(&directory).map_err(LayerError::at(host()))?;
     names
         .par_iter()
         .map(|name| {
             let path = path.join(name);
-            scan_entry(&directory, name, &path, stop)
+            entry(&directory, name, &path, stop)
                 .map_err(LayerError::at(root.path().join(path.as_relative())))
         })
         .collect()
 }
 
-fn scan_entry(
+/// Returns what is in a directory.
+pub(crate) fn names(directory: &OwnedFd) -> io::Result<Vec<Vec<u8>>> {
+    let mut names = Vec::new();
+    for entry in Dir::read_from(directory)? {
+        let entry = entry?;
+        let name = entry.file_name().to_bytes();
+        if name != b"." && name != b".." {
+            names.push(name.to_vec());
+        }
+    }
+    Ok(names)
+}
+
+/// Reads what has a name in a directory, which `path` leads to.
+pub(crate) fn entry(
     directory: &OwnedFd,
     name: &[u8],
     path: &GuestPath,
