@@ -116,6 +116,7 @@ mod tests {
     use std::path::Path;
 
     use kiln_cache::Store;
+    use kiln_files::GuestPath;
     use kiln_oci::Timestamp;
 
     use super::*;

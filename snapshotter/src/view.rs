@@ -10,6 +10,7 @@
 //! that directory as an entry too, so the first ancestor that a layer lacks ends that check. Such an
 //! entry may be there for that alone (*implied*): then the layers below say what the directory is.
 
+mod small_layers; // paths of many small layers
 pub(crate) mod walk; // walks over stacked indexes
 
 use std::fs::File;
@@ -21,6 +22,7 @@ use kiln_files::GuestPath;
 use kiln_oci::Timestamp;
 use kiln_tree::{Entry, LayerId, NodeKind, Tree, Xattrs};
 
+use self::small_layers::{Search, SmallLayers};
 use crate::error::LayerError;
 use crate::layer::Layer;
 
@@ -59,6 +61,7 @@ pub enum ViewError {
 pub struct ParentView {
     layers: Vec<Layer>,
     trees: Vec<Arc<Tree>>,
+    small: SmallLayers,
 }
 
 /// An entry and where it is.
@@ -113,10 +116,11 @@ impl ParentView {
     /// # Errors
     /// When an index cannot be read.
     pub fn new(layers: &[Layer]) -> Result<Self, LayerError> {
-        Ok(Self {
-            layers: layers.to_vec(),
-            trees: layers.iter().map(Layer::tree).collect::<Result<_, _>>()?,
-        })
+        let mut view = Self::default();
+        for layer in layers {
+            view.push(layer.clone())?;
+        }
+        Ok(view)
     }
 
     /// Puts a layer on top.
@@ -126,6 +130,7 @@ impl ParentView {
     pub fn push(&mut self, layer: Layer) -> Result<(), LayerError> {
         self.trees.push(layer.tree()?);
         self.layers.push(layer);
+        self.small.push(&self.trees);
         Ok(())
     }
 
@@ -148,7 +153,15 @@ impl ParentView {
     /// Returns what is at `path`, following no symbolic link, and where it is kept.
     #[must_use]
     pub fn find(&self, path: &GuestPath) -> Option<Located<'_>> {
-        for (layer, tree) in self.trees.iter().enumerate().rev() {
+        let below = match self.small.find(path.as_bytes(), self.trees.len()) {
+            Search::At(layer) => {
+                let entry = self.trees[layer].get(path.as_bytes())?;
+                return (entry.kind != NodeKind::Whiteout).then(|| self.located(layer, entry));
+            }
+            Search::Hidden(_) => return None,
+            Search::Below(layer) => layer,
+        };
+        for (layer, tree) in self.trees[..below].iter().enumerate().rev() {
             if let Some(entry) = tree.get(path.as_bytes()) {
                 return (entry.kind != NodeKind::Whiteout).then(|| self.located(layer, entry));
             }
@@ -304,7 +317,12 @@ impl ParentView {
             return entry;
         };
         let path = entry.guest_path();
-        for tree in self.trees[..=layer].iter().rev() {
+        let below = match self.small.describe(entry.path, layer) {
+            // That one says it, or ends the search.
+            Search::At(layer) | Search::Hidden(layer) => layer + 1,
+            Search::Below(layer) => layer,
+        };
+        for tree in self.trees[..below].iter().rev() {
             match tree.get(entry.path).map(|found| (found.kind, found)) {
                 None | Some((NodeKind::Directory { implied: true, .. }, _)) => {}
                 Some((NodeKind::Directory { .. }, found)) => {

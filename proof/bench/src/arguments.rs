@@ -39,6 +39,11 @@ pub(crate) struct Arguments {
     #[arg(long)]
     pub(crate) memory: bool,
 
+    /// Measures how kiln's costs grow with contexts, layers, images and containers, instead of comparing
+    /// it with others.
+    #[arg(long, conflicts_with_all = ["only", "quick", "memory", "rounds"])]
+    pub(crate) growth: bool,
+
     /// Writes the report to a file as well.
     #[arg(long, value_name = "FILE")]
     pub(crate) markdown: Option<PathBuf>,

@@ -27,6 +27,7 @@ mod mirror; // packages on the loopback interface
 mod stat_walk; // the least a rebuild can cost
 
 mod contest; // rounds in which everybody takes a turn
+mod growth; // what kiln costs with more and more of everything
 mod report; // tables of the figures
 mod scenarios; // what is measured
 mod targets; // how much of it kiln may take
@@ -53,8 +54,11 @@ fn main() -> ExitCode {
 
 /// Runs the scenarios within the enclosure and prints the report.
 fn measure(arguments: &Arguments, directory: &std::path::Path) -> Result<(), Error> {
-    let report = contest::hold_all(arguments, directory, &say)?;
-    let text = report.to_string();
+    let text = if arguments.growth {
+        growth::report(arguments, directory, &say)?
+    } else {
+        contest::hold_all(arguments, directory, &say)?.to_string()
+    };
     if let Some(file) = &arguments.markdown {
         std::fs::write(file, &text).map_err(Error::at(file))?;
     }

@@ -1,0 +1,62 @@
+use std::fmt::Write as _;
+
+use super::curve::{Curve, Shape};
+use super::runner::Runner;
+use crate::error::Error;
+
+const SIZES: [usize; 3] = [50, 500, 5_000];
+
+/// Longer and longer Dockerfiles.
+pub(super) fn curves(runner: &Runner<'_>) -> Result<Vec<Curve>, Error> {
+    let mut curves = of(runner, "layers", "COPY", |number| {
+        format!("COPY file /d{}/f{number}\n", number % 50)
+    })?;
+    curves.extend(of(runner, "stages", "FROM and COPY", |number| {
+        let from = number.checked_sub(1).map(|below| format!("s{below}"));
+        let from = from.unwrap_or_else(|| "first".to_owned());
+        format!(
+            "FROM {from} AS s{number}\nCOPY file /d{}/f{number}\n",
+            number % 50
+        )
+    })?);
+    curves.extend(of(runner, "instructions", "LABEL", |number| {
+        format!("LABEL number.{number}={number}\n")
+    })?);
+    Ok(curves)
+}
+
+fn of(
+    runner: &Runner<'_>,
+    of: &'static str,
+    what: &str,
+    instruction: impl Fn(usize) -> String,
+) -> Result<Vec<Curve>, Error> {
+    let linear = |what: String| Curve::new(what, of, Shape::Linear);
+    let mut curves = vec![
+        linear(format!("first build of {what}")),
+        linear(format!("no-op build of {what}")),
+        linear("system df".to_owned()),
+    ];
+    for count in SIZES {
+        let context = runner.area.fresh("context")?;
+        let state = runner.area.unused("state");
+        runner.dockerfile(&context.join("file"), "content\n")?;
+        let mut text = "FROM scratch AS first\nCOPY file /file\n".to_owned();
+        for number in 0..count {
+            // Writing to a string cannot fail.
+            let _ = write!(text, "{}", instruction(number));
+        }
+        runner.dockerfile(&context.join("Dockerfile"), &text)?;
+        let directory = context.display().to_string();
+        let build = || runner.kiln(&state, &["build", "-q", "-t", "app", &directory]);
+        let costs = [
+            runner.once(&mut build())?,
+            runner.again(build)?,
+            runner.again(|| runner.kiln(&state, &["system", "df"]))?,
+        ];
+        for (curve, cost) in curves.iter_mut().zip(costs) {
+            curve.points.push(cost.at(count as u64, None));
+        }
+    }
+    Ok(curves)
+}

@@ -1,0 +1,163 @@
+use std::fs::{self, File};
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::thread::sleep;
+use std::time::Duration;
+
+use super::curve::Point;
+use crate::area::Area;
+use crate::error::Error;
+use crate::meter::Meter;
+
+/// Between two looks at how much memory a command has.
+const GLANCE: Duration = Duration::from_millis(1);
+
+/// Commands that are over sooner are repeated; the least counts.
+const SHORT: Duration = Duration::from_millis(300);
+const REPEATS: usize = 5;
+
+/// Runs commands and measures them.
+pub(super) struct Runner<'run> {
+    kiln: PathBuf,
+    pub(super) area: &'run Area,
+    meter: &'run Meter,
+    log: PathBuf,
+}
+
+/// What a command took.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Cost {
+    pub(super) cpu: Duration,
+    private_bytes: Option<u64>,
+}
+
+impl Cost {
+    /// Returns the cost at a size.
+    pub(super) fn at(self, size: u64, limit: Option<Self>) -> Point {
+        Point {
+            size,
+            cpu: self.cpu,
+            private_bytes: self.private_bytes,
+            limit: limit.map(|limit| limit.cpu),
+        }
+    }
+}
+
+impl<'run> Runner<'run> {
+    pub(super) fn new(kiln: &Path, area: &'run Area, meter: &'run Meter) -> Result<Self, Error> {
+        let kiln = kiln
+            .canonicalize()
+            .map_err(|error| Error::Lacking(format!("{}: {error}", kiln.display())))?;
+        Ok(Self {
+            kiln,
+            area,
+            meter,
+            log: area.unused("log"),
+        })
+    }
+
+    /// Returns kiln with a state directory.
+    pub(super) fn kiln(&self, state: &Path, arguments: &[&str]) -> Command {
+        let mut command = Command::new(&self.kiln);
+        command
+            .env("KILN_ROOT", state)
+            .env("KILN_CACHE_MIN_FREE_SPACE", "0")
+            .args(arguments);
+        command
+    }
+
+    /// Runs a command that prepares something.
+    pub(super) fn prepare(&self, command: &mut Command) -> Result<(), Error> {
+        self.run(command).map(drop)
+    }
+
+    /// Runs a command once and measures it.
+    pub(super) fn once(&self, command: &mut Command) -> Result<Cost, Error> {
+        let before = self.meter.cpu()?;
+        let private_bytes = self.run(command)?;
+        // The kernel books what a process used when it leaves the CPU.
+        sleep(Duration::from_millis(5));
+        let cpu = self.meter.cpu()?.saturating_sub(before);
+        Ok(Cost { cpu, private_bytes })
+    }
+
+    /// Runs commands that change nothing, the short ones several times.
+    pub(super) fn again(&self, command: impl Fn() -> Command) -> Result<Cost, Error> {
+        let mut best = self.once(&mut command())?;
+        for _ in 1..REPEATS {
+            if best.cpu >= SHORT {
+                break;
+            }
+            let next = self.once(&mut command())?;
+            best = Cost {
+                cpu: best.cpu.min(next.cpu),
+                private_bytes: best.private_bytes.max(next.private_bytes),
+            };
+        }
+        Ok(best)
+    }
+
+    /// Runs a command and returns the most private memory that it was seen to have.
+    fn run(&self, command: &mut Command) -> Result<Option<u64>, Error> {
+        let failed = Error::at(&self.log);
+        let log = File::create(&self.log).map_err(failed)?;
+        let clone = log.try_clone().map_err(Error::at(&self.log))?;
+        command
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(clone);
+        let doing = || format!("{command:?}");
+        let described = doing();
+        let fail = |said: String| Error::Preparation {
+            doing: described.clone(),
+            said,
+        };
+        let mut child = command.spawn().map_err(|error| fail(error.to_string()))?;
+        let status = PathBuf::from(format!("/proc/{}/status", child.id()));
+        let mut most = None;
+        let ended = loop {
+            match child.try_wait() {
+                Ok(None) => {}
+                Ok(Some(ended)) => break ended,
+                Err(error) => return Err(fail(error.to_string())),
+            }
+            let text = fs::read_to_string(&status).unwrap_or_default();
+            most = most.max(private_of(&text));
+            sleep(GLANCE);
+        };
+        if ended.success() {
+            Ok(most)
+        } else {
+            Err(fail(fs::read_to_string(&self.log).unwrap_or_default()))
+        }
+    }
+
+    /// Writes a Dockerfile.
+    pub(super) fn dockerfile(&self, path: &Path, text: &str) -> Result<(), Error> {
+        let write = || File::create(path)?.write_all(text.as_bytes());
+        write().map_err(Error::at(path))
+    }
+}
+
+/// Reads from `/proc/<id>/status` how much memory no file stands behind.
+fn private_of(status: &str) -> Option<u64> {
+    let kib = status
+        .lines()
+        .find_map(|line| line.strip_prefix("RssAnon:"))?
+        .trim()
+        .strip_suffix(" kB")?;
+    Some(kib.parse::<u64>().ok()? << 10)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn private_memory_is_what_no_file_stands_behind() {
+        let status = "VmRSS:\t    1272 kB\nRssAnon:\t     272 kB\nRssFile:\t    1000 kB\n";
+        assert_eq!(private_of(status), Some(272 * 1024));
+        assert_eq!(private_of("Name:\tkthreadd\n"), None);
+    }
+}
