@@ -1,10 +1,10 @@
 # `make demo` shows kiln at work, `make test` runs every test, `make conformance` compares what
 # kiln and other builders make of many Dockerfiles, `make bench` how long they take, `make faults`
-# lets the machine fail under kiln, and `make mutants` sees whether tests notice small changes; `make
-# dist` packs what is released. All install the Debian packages they miss, say which, and clean up
+# lets the machine fail under kiln, `make soak` rebuilds thousands of times with little room, and `make
+# mutants` sees whether tests notice small changes; `make dist` packs what is released. All install the Debian packages they miss, say which, and clean up
 # after themselves.
 
-.PHONY: demo test deny conformance faults bench mutants dist try-dist clean-demo
+.PHONY: demo test deny conformance faults soak bench mutants dist try-dist clean-demo
 
 demo:
 	scripts/demo
@@ -16,7 +16,7 @@ test:
 deny:
 	scripts/deny
 
-# Arguments go into BENCH: make bench BENCH='--rounds 3 --only no-op'
+# Arguments go into BENCH: make bench BENCH='--rounds 3 --only no-op', or BENCH=--growth
 BENCH ?= --memory
 
 bench:
@@ -36,6 +36,13 @@ faults:
 	scripts/install-packages test
 	cargo build --locked -p kiln-cli -p kiln-faults
 	$(if $(filter 0,$(shell id -u)),,sudo )target/debug/kiln-faults $(FAULTS)
+
+# How many rebuilds goes into REBUILDS; `make test` has 80 of them.
+REBUILDS ?= 2000
+
+soak:
+	scripts/install-packages test
+	KILN_SOAK=$(REBUILDS) cargo test --locked -p kiln-cli --test suite -- rebuilds_under_one_tag
 
 # Arguments go into MUTANTS: make mutants MUTANTS='--sample 60 --seed 7 oci tree'
 mutants:

@@ -2,6 +2,7 @@
 
 mod beside; // collection beside others, and where there is no room
 mod damage; // what verify finds, and what becomes of it
+mod soak; // many rebuilds under one tag
 mod untagged; // images whose last name moved on
 
 use std::fs;

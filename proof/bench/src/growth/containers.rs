@@ -22,7 +22,7 @@ pub(super) fn curves(runner: &Runner<'_>) -> Result<Vec<Curve>, Error> {
     ];
     for count in LINES {
         let name = format!("talks{count}");
-        let script = format!("busybox seq -f 'line %020.0f of a log' {count}");
+        let script = format!("busybox seq -s ' is one line of a long log\n' {count}");
         let run = ["run", "--name", &name, "app", "sh", "-c", &script];
         runner.prepare(&mut runner.kiln(&state, &run))?;
         let all = runner.again(|| runner.kiln(&state, &["logs", &name]))?;

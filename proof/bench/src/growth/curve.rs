@@ -48,7 +48,7 @@ pub(super) struct Curve {
 
 /// The head of a table of curves.
 pub(super) const HEAD: &str = "\
-| what | of | sizes | CPU | exponent | wanted | private memory | a unit more | limit | times the limit |
+| what | of | sizes | CPU | exponent | wanted | private memory | a unit more | limit, its exponent | times the limit |
 |---|---|---|---|---:|---:|---:|---:|---|---:|
 ";
 
@@ -66,21 +66,34 @@ impl Curve {
     /// Returns the exponent: of what should be flat from the smallest size to the largest, of the
     /// rest in the last decade, where what every command costs no longer counts.
     fn exponent(&self) -> Option<f64> {
+        self.exponent_of(|point| Some(point.cpu))
+    }
+
+    /// Returns that of the raw means.
+    fn exponent_of_limit(&self) -> Option<f64> {
+        self.exponent_of(|point| point.limit)
+    }
+
+    fn exponent_of(&self, cpu: impl Fn(&Point) -> Option<Duration>) -> Option<f64> {
         let last = self.points.last()?;
         let first = match self.shape {
             Shape::Linear => self.points.get(self.points.len().checked_sub(2)?)?,
             Shape::Flat => self.points.first()?,
         };
-        let times = last.cpu.as_secs_f64() / first.cpu.as_secs_f64();
+        let times = cpu(last)?.as_secs_f64() / cpu(first)?.as_secs_f64();
         #[expect(clippy::cast_precision_loss, reason = "sizes are small")]
         let sizes = last.size as f64 / first.size as f64;
         Some(times.ln() / sizes.ln())
     }
 
-    /// Says whether it grows no faster than it should.
+    /// Says whether it grows no faster than it should: a little faster than the raw means at most, on a
+    /// file system that gets slower itself.
     pub(super) fn is_as_wanted(&self) -> bool {
-        self.exponent()
-            .is_some_and(|exponent| exponent <= self.shape.most())
+        let most = match (self.shape, self.exponent_of_limit()) {
+            (Shape::Linear, Some(limit)) => self.shape.most().max(limit + 0.05),
+            (shape, _) => shape.most(),
+        };
+        self.exponent().is_some_and(|exponent| exponent <= most)
     }
 
     /// Returns how many bytes of memory one unit more takes, in the last decade.
@@ -120,7 +133,10 @@ impl Curve {
             memory.map_or_else(dash, |bytes| format!("{} MiB", bytes >> 20)),
             self.bytes_a_unit()
                 .map_or_else(dash, |bytes| format!("{bytes:.0} bytes")),
-            self.limit.unwrap_or("-"),
+            match (self.limit, self.exponent_of_limit()) {
+                (Some(limit), Some(exponent)) => format!("{limit}, {exponent:.2}"),
+                _ => dash(),
+            },
             of_limit.map_or_else(dash, |times| format!("{times:.2}")),
         )
     }

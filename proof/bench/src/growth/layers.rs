@@ -1,4 +1,5 @@
 use std::fmt::Write as _;
+use std::process::Command;
 
 use super::curve::{Curve, Shape};
 use super::runner::Runner;
@@ -33,7 +34,10 @@ fn of(
 ) -> Result<Vec<Curve>, Error> {
     let linear = |what: String| Curve::new(what, of, Shape::Linear);
     let mut curves = vec![
-        linear(format!("first build of {what}")),
+        Curve {
+            limit: Some("cp -a of the store"),
+            ..linear(format!("first build of {what}"))
+        },
         linear(format!("no-op build of {what}")),
         linear("system df".to_owned()),
     ];
@@ -49,13 +53,21 @@ fn of(
         runner.dockerfile(&context.join("Dockerfile"), &text)?;
         let directory = context.display().to_string();
         let build = || runner.kiln(&state, &["build", "-q", "-t", "app", &directory]);
+        let first = runner.once(&mut build())?;
+        // As many files and directories by the shortest way.
+        let mut copy = Command::new("cp");
+        copy.arg("-a").arg(&state).arg(runner.area.unused("copy"));
+        let of_copy = runner.once(&mut copy)?;
         let costs = [
-            runner.once(&mut build())?,
-            runner.again(build)?,
-            runner.again(|| runner.kiln(&state, &["system", "df"]))?,
+            (first, Some(of_copy)),
+            (runner.again(build)?, None),
+            (
+                runner.again(|| runner.kiln(&state, &["system", "df"]))?,
+                None,
+            ),
         ];
-        for (curve, cost) in curves.iter_mut().zip(costs) {
-            curve.points.push(cost.at(count as u64, None));
+        for (curve, (cost, limit)) in curves.iter_mut().zip(costs) {
+            curve.points.push(cost.at(count as u64, limit));
         }
     }
     Ok(curves)
