@@ -394,3 +394,21 @@ fn calls_that_are_none_are_refused() {
     }
     kiln.ok(&["build", "--call=build", "ctx"]);
 }
+
+/// Docker refuses to run what BuildKit and kiln build of it.
+#[test]
+fn more_layers_than_docker_runs_are_found() {
+    let kiln = Kiln::new(program());
+    let copies = |count: usize| format!("FROM scratch\n{}", "COPY file /\n".repeat(count));
+    kiln.write("many/file", "content");
+    for (count, lines) in [(127, 0), (128, 1)] {
+        kiln.write("many/Dockerfile", &copies(count));
+        let found = check(&kiln, &kiln.scratch.join("many"));
+        let text = found.stdout.matches("TooManyLayers").count();
+        assert_eq!(text, lines, "{found:#?}");
+    }
+    let skipped = format!("# check=skip=TooManyLayers\n{}", copies(128));
+    kiln.write("many/Dockerfile", &skipped);
+    let found = check(&kiln, &kiln.scratch.join("many"));
+    assert_eq!(found.code, 0, "{found:#?}");
+}

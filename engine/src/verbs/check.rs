@@ -1,8 +1,8 @@
 //! Findings about a Dockerfile, without building it.
 
-use kiln_parser::lint::{Rule, lint};
+use kiln_parser::lint::{Rule, lint, rules};
 use kiln_parser::{Diagnostic, Dockerfile, Origin, parse};
-use kiln_solver::{Reporter, StageScope, survey};
+use kiln_solver::{Plan, Reporter, StageScope, survey};
 
 use crate::bases::Resolver;
 use crate::building::{check_syntax, plan_error, plan_options};
@@ -97,12 +97,29 @@ fn look(
         Some(_) => StageScope::Target,
         None => StageScope::EveryStage,
     };
-    let survey = survey(dockerfile, &plan_options(request)?, extent, &resolver);
+    let mut survey = survey(dockerfile, &plan_options(request)?, extent, &resolver);
+    if let Ok(plan) = &survey.plan {
+        survey.findings.extend(too_many_layers(plan));
+    }
     *findings = checks.findings(&survey)?;
     survey
         .plan
         .map_err(|error| plan_error(error, source_text, dockerfile))?;
     checks.judge(findings, &survey.stages)
+}
+
+/// Finds images of more layers than Docker runs.
+fn too_many_layers(plan: &Plan) -> Option<Diagnostic> {
+    /// What its overlay2 driver stacks, below the directory of the container.
+    const MOST: usize = 127;
+    plan.targets.iter().find_map(|target| {
+        let base = target.base.and_then(|manifest| plan.bases.get(&manifest));
+        let of_base = base.map_or(0, |(_, image)| image.layers().len());
+        let own = target.history.iter().filter(|entry| entry.step.is_some());
+        let layers = of_base + own.count();
+        let last = plan.graph.step(target.root?);
+        (layers > MOST).then(|| rules::too_many_layers(last.span, layers, MOST))
+    })
 }
 
 /// Returns what rules say of a file with errors: of the text as a whole, and of the instructions up

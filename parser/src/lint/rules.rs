@@ -84,6 +84,8 @@ rules! {
     ExposeProtoCasing "expose-proto-casing",
     /// `EXPOSE` names an address or host port.
     ExposeInvalidFormat "expose-invalid-format",
+    /// An image has more layers than Docker runs. A rule of kiln's own.
+    TooManyLayers "",
 }
 
 impl Rule {
@@ -118,6 +120,7 @@ impl Rule {
                 | Self::CopyIgnoredFile
                 | Self::ExposeProtoCasing
                 | Self::ExposeInvalidFormat
+                | Self::TooManyLayers
         )
     }
 
@@ -340,6 +343,16 @@ pub fn expose_invalid_format(span: Span, word: &str) -> Diagnostic {
     Rule::ExposeInvalidFormat.finding(span, message)
 }
 
+/// [`Rule::TooManyLayers`]
+#[must_use]
+pub fn too_many_layers(span: Span, layers: usize, most: usize) -> Diagnostic {
+    let message = format!(
+        "The image has {layers} layers, Docker runs images of at most {most}: join instructions, or \
+         copy from a stage"
+    );
+    Rule::TooManyLayers.finding(span, message)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -350,7 +363,7 @@ mod tests {
             assert!(rule.description().ends_with('.'), "{}", rule.name());
             assert_eq!(Rule::from_name(&rule.name().to_lowercase()), Some(*rule));
             let letters = rule.kebab().replace('-', "");
-            let documented = *rule != Rule::InvalidBaseImagePlatform;
+            let documented = !matches!(rule, Rule::InvalidBaseImagePlatform | Rule::TooManyLayers);
             assert_eq!(
                 letters == rule.name().to_lowercase(),
                 documented,
