@@ -157,11 +157,11 @@ impl Actions {
 
 /// A record as it lies in the state directory.
 #[derive(Clone, Debug)]
-pub struct StoredRecord {
+pub struct StoredRecord<N> {
     /// Its names, at least one.
     pub keys: Vec<ActionKey>,
     /// What it says; none if it is damaged.
-    pub record: Option<ActionRecord>,
+    pub summary: Option<RecordSummary<N>>,
     /// When it was written or found last, to within an hour.
     pub last_used: Timestamp,
     /// What it takes on disk.
@@ -169,13 +169,27 @@ pub struct StoredRecord {
     inode: u64,
 }
 
+/// What is kept of a record where there are many.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RecordSummary<N> {
+    /// The file system after the step.
+    pub state: LayerStack,
+    /// How long the step took when it ran.
+    pub took: Duration,
+    /// What was made of its receipt, which takes much more room than all the rest.
+    pub note: N,
+}
+
 impl Actions {
-    /// Returns every record, by key, and the blobs that hold parts of their stacks. Does not count as
-    /// use.
+    /// Returns every record, by key, with what `note` makes of its receipt, and the blobs that hold
+    /// parts of their stacks. Does not count as use.
     ///
     /// # Errors
     /// When the directory cannot be read.
-    pub fn list(&self) -> io::Result<(Vec<StoredRecord>, PartsByStack)> {
+    pub fn list<N: Send>(
+        &self,
+        note: impl Fn(&Receipt) -> N + Sync,
+    ) -> io::Result<(Vec<StoredRecord<N>>, PartsByStack)> {
         let parts = StackParts::new(&self.store);
         // A record under several keys is one file, and is read once.
         let seen: Mutex<HashMap<u64, Vec<ActionKey>>> = Mutex::default();
@@ -194,7 +208,13 @@ impl Actions {
             let bytes = if is_seen { None } else { file.read().ok() };
             Ok(bytes.map(|bytes| StoredRecord {
                 keys: vec![key],
-                record: RecordFile::read(&bytes, &parts, PartUse::LookedAt),
+                summary: RecordFile::read(&bytes, &parts, PartUse::LookedAt).map(|record| {
+                    RecordSummary {
+                        note: note(&record.receipt),
+                        state: record.state,
+                        took: record.took,
+                    }
+                }),
                 last_used: look.changed,
                 usage: look.usage,
                 inode: look.inode,
@@ -356,14 +376,18 @@ mod tests {
         assert_eq!(found, [Some(record.clone()), Some(record.clone()), None]);
         // Both are one file, and still are when it is written again.
         actions.put(&keys[..2], &record).unwrap();
-        let (listed, _) = actions.list().unwrap();
+        let (listed, _) = actions.list(Receipt::clone).unwrap();
         assert_eq!(listed.len(), 1);
         let mut both = keys[..2].to_vec();
         both.sort_unstable();
         assert_eq!(listed[0].keys, both);
-        assert_eq!(listed[0].record, Some(record.clone()));
+        let summary = listed[0].summary.clone().unwrap();
+        assert_eq!(
+            (summary.state, summary.note),
+            (record.state.clone(), record.receipt.clone())
+        );
         actions.put(&keys[2..], &record).unwrap();
-        assert_eq!(actions.list().unwrap().0.len(), 2);
+        assert_eq!(actions.list(|_| ()).unwrap().0.len(), 2);
     }
 
     /// What a step leaves does not grow with the steps before it.
@@ -416,7 +440,7 @@ mod tests {
             evidence: Vec::new(),
         };
         actions.put(&[key], &record).unwrap();
-        let last_used = || actions.list().unwrap().0[0].last_used;
+        let last_used = || actions.list(|_| ()).unwrap().0[0].last_used;
         let set = |ago: Duration| {
             let file = File::options().write(true).open(actions.path(key)).unwrap();
             let written = file.metadata().unwrap().modified().unwrap();
@@ -427,12 +451,12 @@ mod tests {
         actions.get_many(&[key]);
         assert!(now.since(last_used()) >= Duration::from_secs(590));
         set(Duration::from_secs(7200));
-        actions.list().unwrap();
+        actions.list(|_| ()).unwrap();
         assert!(now.since(last_used()) >= Duration::from_secs(7200));
         actions.get_many(&[key]);
         assert!(now.since(last_used()) < Duration::from_secs(60));
         assert!(actions.remove(key).unwrap() && !actions.remove(key).unwrap());
-        assert!(actions.list().unwrap().0.is_empty());
+        assert!(actions.list(|_| ()).unwrap().0.is_empty());
     }
 
     #[test]

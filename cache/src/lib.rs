@@ -36,8 +36,8 @@ mod tombstones; // which records were evicted, when and why
 mod trash; // files that are renamed away and deleted later
 
 pub use actions::{
-    ActionKey, ActionRecord, Actions, CacheBackend, CacheError, Ingredient, Receipt, StoredRecord,
-    milliseconds,
+    ActionKey, ActionRecord, Actions, CacheBackend, CacheError, Ingredient, Receipt, RecordSummary,
+    StoredRecord, milliseconds,
 };
 pub use assembled::Assembled;
 pub use blobs::{BlobError, BlobWriter, Blobs};

@@ -14,13 +14,13 @@
 //! The index may be deleted at any time; it costs only the reading of every file.
 
 use std::fs::File;
-use std::io::{self, Read as _, Write};
+use std::io::{self, Write};
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::tree::{Entry, Tree, TreeBuilder};
-use kiln_files::{GuestPath, compare_paths};
+use kiln_files::{Bytes, GuestPath, compare_paths};
 use kiln_oci::Timestamp;
 
 const MAGIC: &[u8; 10] = b"kilnstat1\0";
@@ -45,7 +45,7 @@ pub(crate) struct FileIdentity {
 #[derive(Clone, Debug, Default)]
 pub struct StatIndex {
     tree: Arc<Tree>,
-    identities: Vec<u8>,
+    identities: Bytes,
 }
 
 impl StatIndex {
@@ -91,22 +91,21 @@ impl StatIndex {
     ///
     /// # Errors
     /// When the file cannot be read.
-    pub fn read(mut file: File) -> io::Result<Option<Self>> {
-        let mut header = [0; MAGIC.len() + 8];
-        file.read_exact(&mut header)?;
-        let (magic, length) = header.split_at(MAGIC.len());
-        let length = u64::from_le_bytes(length.try_into().expect("eight bytes"));
-        let rest = file.metadata()?.len().saturating_sub(header.len() as u64);
-        if magic != MAGIC || length > rest {
+    pub fn read(file: File) -> io::Result<Option<Self>> {
+        const HEADER: usize = MAGIC.len() + 8;
+        let bytes = Bytes::of_file(file)?;
+        let length = bytes
+            .strip_prefix(MAGIC)
+            .and_then(|rest| rest.first_chunk::<8>())
+            .and_then(|length| usize::try_from(u64::from_le_bytes(*length)).ok());
+        let Some(end) = length
+            .and_then(|length| HEADER.checked_add(length))
+            .filter(|end| *end <= bytes.len())
+        else {
             return Ok(None);
-        }
-        let mut part = |length: u64| {
-            let mut bytes = vec![0; usize::try_from(length).map_err(io::Error::other)?];
-            file.read_exact(&mut bytes)?;
-            io::Result::Ok(bytes)
         };
-        let identities = part(length)?;
-        let tree = Tree::from_bytes(part(rest - length)?).ok();
+        let identities = bytes.part(HEADER..end);
+        let tree = Tree::from_bytes(bytes.part(end..bytes.len())).ok();
         Ok(tree
             .filter(|tree| identities.len() == tree.len() * RECORD)
             .map(|tree| Self {
@@ -175,7 +174,7 @@ impl StatIndexBuilder {
         );
         StatIndex {
             tree: Arc::new(tree),
-            identities: self.identities,
+            identities: self.identities.into(),
         }
     }
 }

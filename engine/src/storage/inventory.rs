@@ -7,6 +7,7 @@ use kiln_oci::Sha256;
 use kiln_snapshotter::LayerSummary;
 use kiln_tree::Tree;
 
+use super::entry::describe;
 use super::holdings::Inventory;
 use super::reach::ManifestReach;
 use super::roots::{Roots, UnnamedImages};
@@ -32,7 +33,7 @@ pub(crate) fn inventory(
     mark_roots(stores, &mut inventory, &roots);
     let (records, parts) = stores
         .actions
-        .list()
+        .list(describe)
         .map_err(|error| Error::environment("cannot read the records", error))?;
     inventory.add_records(records, &parts, &results::uses_by_builds(stores));
     results::add_images(stores, &mut inventory, &roots);

@@ -6,7 +6,7 @@ use kiln_cache::{ActionKey, Candidate, Eviction, LayerStack, Object, PartsByStac
 use kiln_oci::Timestamp;
 use kiln_tree::{Blake3, LayerId};
 
-use super::entry::{CacheEntry, EntryKind, describe};
+use super::entry::{CacheEntry, EntryKind};
 use super::holdings::{self, EntryContent, HeldEntry, Inventory, candidate, entry, short};
 use super::reach::ManifestReach;
 use super::roots::Roots;
@@ -59,7 +59,7 @@ impl Inventory {
     /// Adds the results of steps. Records of one result, under all its keys, are one entry.
     pub(crate) fn add_records(
         &mut self,
-        records: Vec<StoredRecord>,
+        records: Vec<StoredRecord<String>>,
         parts: &PartsByStack,
         uses: &HashMap<ActionKey, Timestamp>,
     ) {
@@ -72,7 +72,7 @@ impl Inventory {
                 stored.last_used = stored.last_used.max(*used);
             }
             // A damaged one holds nothing, and goes first.
-            let stack = stored.record.as_ref().map(|record| record.state.clone());
+            let stack = stored.summary.as_ref().map(|record| record.state.clone());
             let stack = stack.unwrap_or_default();
             let index = *index_of.entry(stack.files()).or_insert_with(|| {
                 results.push(StoredResult {
@@ -113,7 +113,7 @@ impl Inventory {
             objects.dedup();
             objects
         };
-        let whole = || records.iter().filter_map(|stored| stored.record.as_ref());
+        let whole = || records.iter().filter_map(|stored| stored.summary.as_ref());
         let parts = whole().flat_map(|record| parts.of(&record.state, inherited));
         let parts: Vec<(usize, Object)> = parts
             .filter_map(|(end, blob)| Some((end, *self.blobs.get(&blob)?)))
@@ -132,10 +132,9 @@ impl Inventory {
                 ..entry(
                     entry_id(stack),
                     EntryKind::Regular,
-                    whole().next().map_or_else(
-                        || "damaged record".to_owned(),
-                        |record| describe(&record.receipt),
-                    ),
+                    whole()
+                        .next()
+                        .map_or_else(|| "damaged record".to_owned(), |record| record.note.clone()),
                 )
             },
             candidate: Candidate {
@@ -184,7 +183,7 @@ impl Inventory {
 #[derive(Debug)]
 struct StoredResult {
     stack: LayerStack,
-    records: Vec<StoredRecord>,
+    records: Vec<StoredRecord<String>>,
 }
 
 fn entry_id(stack: &LayerStack) -> String {

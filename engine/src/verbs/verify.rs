@@ -84,7 +84,7 @@ pub fn verify(
         .iter()
         .filter_map(|(_, name)| Sha256::from_hex(name).ok())
         .collect();
-    let (records, _) = stores.actions.list().map_err(failed)?;
+    let (records, _) = stores.actions.list(|_| ()).map_err(failed)?;
     let whiteouts = damage::whiteouts(stores).map_err(failed)?;
     let (done, total) = (AtomicUsize::new(0), layers.len() + blobs.len());
     let count = || progress(done.fetch_add(1, Ordering::Relaxed) + 1, total);
@@ -103,7 +103,7 @@ pub fn verify(
     found.extend(of_layers.collect::<Vec<_>>());
     let of_records = records
         .iter()
-        .filter(|stored| stored.record.is_none())
+        .filter(|stored| stored.summary.is_none())
         .flat_map(|stored| &stored.keys)
         .map(|key| {
             (
@@ -214,9 +214,12 @@ fn repair_all(
             }
         }
     }
-    let (records, _) = stores.actions.list().map_err(failed)?;
+    let (records, _) = stores.actions.list(|_| ()).map_err(failed)?;
     for stored in records {
-        let state = stored.record.map(|record| record.state).unwrap_or_default();
+        let state = stored
+            .summary
+            .map(|record| record.state)
+            .unwrap_or_default();
         if !gone.is_empty() && state.from_top().any(|built| gone.contains(&built.layer)) {
             evicted.extend(stored.keys);
         }

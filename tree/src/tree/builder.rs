@@ -50,7 +50,7 @@ impl TreeBuilder {
             offsets: (0..tree.count)
                 .map(|position| u32::try_from(tree.offset(position)).expect("read as such"))
                 .collect(),
-            bytes: tree.bytes,
+            bytes: tree.bytes.into_vec(),
         }
     }
 
@@ -119,7 +119,7 @@ impl TreeBuilder {
         let count = order.len();
         if is_in_order && count == self.room {
             put_header(&mut self.bytes, &order);
-            let bytes = self.bytes;
+            let bytes = self.bytes.into();
             return Tree { bytes, count };
         }
         let start = HEADER + count * 4;
@@ -135,6 +135,7 @@ impl TreeBuilder {
             }
         }
         put_header(&mut bytes, &order);
+        let bytes = bytes.into();
         Tree { bytes, count }
     }
 }

@@ -6,7 +6,7 @@ use std::ops::Range;
 
 use super::entry::{Entry, FieldReader, encoded_length, is_implied};
 use crate::{Blake3, LayerId};
-use kiln_files::{compare_paths, is_clean};
+use kiln_files::{Bytes, compare_paths, is_clean};
 
 pub(super) const MAGIC: &[u8; 10] = b"kilntree1\0";
 pub(super) const HEADER: usize = MAGIC.len() + 4;
@@ -19,7 +19,7 @@ pub struct InvalidTree;
 /// A sorted index of files.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Tree {
-    pub(super) bytes: Vec<u8>,
+    pub(super) bytes: Bytes,
     pub(super) count: usize,
 }
 
@@ -28,7 +28,8 @@ impl Tree {
     ///
     /// # Errors
     /// When they are not one: every entry is looked at, so a damaged file is found here.
-    pub fn from_bytes(bytes: Vec<u8>) -> Result<Self, InvalidTree> {
+    pub fn from_bytes(bytes: impl Into<Bytes>) -> Result<Self, InvalidTree> {
+        let bytes = bytes.into();
         let count = bytes
             .strip_prefix(MAGIC)
             .and_then(|rest| rest.first_chunk::<4>())
