@@ -21,12 +21,12 @@ use crate::error::Error;
 use crate::machine::Machine;
 use crate::meter::Meter;
 use curve::Curve;
-use runner::Runner;
+use runner::CommandRunner;
 
 /// The figures of a part.
-type Part = fn(&Runner<'_>) -> Result<Vec<Curve>, Error>;
+type GrowthPart = fn(&CommandRunner<'_>) -> Result<Vec<Curve>, Error>;
 
-const PARTS: [(&str, Part); 4] = [
+const PARTS: [(&str, GrowthPart); 4] = [
     ("files", files::curves),
     ("layers", layers::curves),
     ("images", images::curves),
@@ -46,7 +46,7 @@ pub(crate) fn report(
     let machine = Machine::here(directory);
     let meter = Meter::new(&enclosure::group_mounts(directory)?)?;
     let area = Area::new(directory)?;
-    let runner = Runner::new(&arguments.kiln, &area, &meter)?;
+    let runner = CommandRunner::new(&arguments.kiln, &area, &meter)?;
     let mut text = format!("{machine}\n\n{}", curve::HEAD);
     let mut missed = Vec::new();
     for (name, part) in PARTS {

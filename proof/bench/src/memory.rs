@@ -52,15 +52,15 @@ fn resident_bytes(bystanders: &HashSet<u32>) -> u64 {
         .filter(|id| !bystanders.contains(id))
         // A process that is just ending has no memory any more.
         .filter_map(|id| fs::read_to_string(format!("/proc/{id}/status")).ok())
-        .filter_map(|status| resident_of(&status))
+        .filter_map(|status| size_in(&status, "VmRSS:"))
         .sum()
 }
 
-/// Reads the resident size from `/proc/<id>/status`; kernel threads have none.
-fn resident_of(status: &str) -> Option<u64> {
+/// Reads a size in bytes from `/proc/<id>/status`, e.g. `VmRSS:`; kernel threads have none.
+pub(crate) fn size_in(status: &str, field: &str) -> Option<u64> {
     let kib = status
         .lines()
-        .find_map(|line| line.strip_prefix("VmRSS:"))?
+        .find_map(|line| line.strip_prefix(field))?
         .trim()
         .strip_suffix(" kB")?;
     Some(kib.parse::<u64>().ok()? << 10)
@@ -75,8 +75,8 @@ mod tests {
     #[test]
     fn resident_sizes_are_in_kibibytes() {
         let status = "Name:\tsh\nVmHWM:\t    1300 kB\nVmRSS:\t    1272 kB\n";
-        assert_eq!(resident_of(status), Some(1272 * 1024));
-        assert_eq!(resident_of("Name:\tkthreadd\n"), None);
+        assert_eq!(size_in(status, "VmRSS:"), Some(1272 * 1024));
+        assert_eq!(size_in("Name:\tkthreadd\n", "VmRSS:"), None);
     }
 
     #[test]

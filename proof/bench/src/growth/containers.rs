@@ -1,13 +1,13 @@
-use super::curve::{Curve, Shape};
+use super::curve::{Curve, GrowthShape};
 use super::files;
-use super::runner::Runner;
+use super::runner::CommandRunner;
 use crate::error::Error;
 
 const CONTAINERS: [usize; 3] = [10, 100, 1_000];
 const LINES: [usize; 3] = [10_000, 100_000, 1_000_000];
 
 /// More and more containers, and one that says more and more.
-pub(super) fn curves(runner: &Runner<'_>) -> Result<Vec<Curve>, Error> {
+pub(super) fn curves(runner: &CommandRunner<'_>) -> Result<Vec<Curve>, Error> {
     let context = runner.area.fresh("context")?;
     let state = runner.area.unused("state");
     files::busybox(runner, &context)?;
@@ -17,8 +17,8 @@ pub(super) fn curves(runner: &Runner<'_>) -> Result<Vec<Curve>, Error> {
     let arguments = ["build", "-q", "-t", "app", &directory];
     runner.prepare(&mut runner.kiln(&state, &arguments))?;
     let mut curves = vec![
-        Curve::new("logs", "lines", Shape::Linear),
-        Curve::new("logs --tail 10", "lines", Shape::Flat),
+        Curve::new("logs", "lines", GrowthShape::Linear),
+        Curve::new("logs --tail 10", "lines", GrowthShape::Flat),
     ];
     for count in LINES {
         let name = format!("talks{count}");
@@ -33,9 +33,9 @@ pub(super) fn curves(runner: &Runner<'_>) -> Result<Vec<Curve>, Error> {
         runner.prepare(&mut runner.kiln(&state, &["rm", &name]))?;
     }
     let mut more = vec![
-        Curve::new("ps -a", "containers", Shape::Linear),
-        Curve::new("run --rm", "containers", Shape::Flat),
-        Curve::new("rm of all", "containers", Shape::Linear),
+        Curve::new("ps -a", "containers", GrowthShape::Linear),
+        Curve::new("run --rm", "containers", GrowthShape::Flat),
+        Curve::new("rm of all", "containers", GrowthShape::Linear),
     ];
     for count in CONTAINERS {
         let names: Vec<String> = (0..count).map(|number| format!("c{number}")).collect();

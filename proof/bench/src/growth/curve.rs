@@ -3,14 +3,14 @@ use std::time::Duration;
 
 /// How a cost should grow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Shape {
+pub(super) enum GrowthShape {
     /// In proportion.
     Linear,
     /// Not at all.
     Flat,
 }
 
-impl Shape {
+impl GrowthShape {
     /// Returns the largest exponent that passes for it.
     fn most(self) -> f64 {
         match self {
@@ -40,7 +40,7 @@ pub(super) struct Curve {
     pub(super) what: String,
     /// What there was more and more of.
     pub(super) of: &'static str,
-    pub(super) shape: Shape,
+    pub(super) shape: GrowthShape,
     /// The raw means, if there are such.
     pub(super) limit: Option<&'static str>,
     pub(super) points: Vec<Point>,
@@ -53,7 +53,7 @@ pub(super) const HEAD: &str = "\
 ";
 
 impl Curve {
-    pub(super) fn new(what: impl Into<String>, of: &'static str, shape: Shape) -> Self {
+    pub(super) fn new(what: impl Into<String>, of: &'static str, shape: GrowthShape) -> Self {
         Self {
             what: what.into(),
             of,
@@ -77,8 +77,8 @@ impl Curve {
     fn exponent_of(&self, cpu: impl Fn(&Point) -> Option<Duration>) -> Option<f64> {
         let last = self.points.last()?;
         let first = match self.shape {
-            Shape::Linear => self.points.get(self.points.len().checked_sub(2)?)?,
-            Shape::Flat => self.points.first()?,
+            GrowthShape::Linear => self.points.get(self.points.len().checked_sub(2)?)?,
+            GrowthShape::Flat => self.points.first()?,
         };
         let times = cpu(last)?.as_secs_f64() / cpu(first)?.as_secs_f64();
         #[expect(clippy::cast_precision_loss, reason = "sizes are small")]
@@ -90,7 +90,7 @@ impl Curve {
     /// file system that gets slower itself.
     pub(super) fn is_as_wanted(&self) -> bool {
         let most = match (self.shape, self.exponent_of_limit()) {
-            (Shape::Linear, Some(limit)) => self.shape.most().max(limit + 0.05),
+            (GrowthShape::Linear, Some(limit)) => self.shape.most().max(limit + 0.05),
             (shape, _) => shape.most(),
         };
         self.exponent().is_some_and(|exponent| exponent <= most)
@@ -168,7 +168,7 @@ fn seconds(duration: Duration) -> String {
 mod tests {
     use super::*;
 
-    fn curve(shape: Shape, milliseconds: [u64; 3]) -> Curve {
+    fn curve(shape: GrowthShape, milliseconds: [u64; 3]) -> Curve {
         let points = [10, 100, 1000].into_iter().zip(milliseconds);
         Curve {
             points: points
@@ -186,22 +186,22 @@ mod tests {
     #[test]
     fn exponents_are_those_of_the_growth() {
         for (shape, milliseconds, expected, is_wanted) in [
-            (Shape::Linear, [50, 100, 1000], 1.0, true),
-            (Shape::Linear, [1, 10, 1000], 2.0, false),
-            (Shape::Flat, [10, 10, 10], 0.0, true),
-            (Shape::Flat, [10, 10, 100], 0.5, false),
+            (GrowthShape::Linear, [50, 100, 1000], 1.0, true),
+            (GrowthShape::Linear, [1, 10, 1000], 2.0, false),
+            (GrowthShape::Flat, [10, 10, 10], 0.0, true),
+            (GrowthShape::Flat, [10, 10, 100], 0.5, false),
         ] {
             let curve = curve(shape, milliseconds);
             let exponent = curve.exponent().unwrap();
             assert!((exponent - expected).abs() < 1e-9, "{milliseconds:?}");
             assert_eq!(curve.is_as_wanted(), is_wanted, "{milliseconds:?}");
         }
-        assert!(!Curve::new("nothing", "files", Shape::Flat).is_as_wanted());
+        assert!(!Curve::new("nothing", "files", GrowthShape::Flat).is_as_wanted());
     }
 
     #[test]
     fn rows_say_everything_that_is_known() {
-        let row = curve(Shape::Linear, [50, 100, 1500]).row();
+        let row = curve(GrowthShape::Linear, [50, 100, 1500]).row();
         assert_eq!(
             row,
             "| building | files | 10, 100, 1000 | 50.0 ms, 100.0 ms, 1.50 s | 1.18 | 1.05 | 1 MiB | \

@@ -2,8 +2,8 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use super::curve::{Curve, Shape};
-use super::runner::{Cost, Runner};
+use super::curve::{Curve, GrowthShape};
+use super::runner::{CommandRunner, Cost};
 use crate::base;
 use crate::context::{Files, Seed};
 use crate::error::Error;
@@ -15,10 +15,10 @@ const BYTES: usize = 200;
 const OF: &str = "files";
 
 /// A context of more and more files, and the image with them.
-pub(super) fn curves(runner: &Runner<'_>) -> Result<Vec<Curve>, Error> {
+pub(super) fn curves(runner: &CommandRunner<'_>) -> Result<Vec<Curve>, Error> {
     let linear = |what: &str, limit: Option<&'static str>| Curve {
         limit,
-        ..Curve::new(what, OF, Shape::Linear)
+        ..Curve::new(what, OF, GrowthShape::Linear)
     };
     let mut curves = [
         linear("first build", Some("cp -a")),
@@ -27,7 +27,7 @@ pub(super) fn curves(runner: &Runner<'_>) -> Result<Vec<Curve>, Error> {
         linear("COPY --from of everything", Some("cp -a")),
         linear("save", Some("tar cf")),
         linear("cache verify", Some("cat of all")),
-        Curve::new("run", OF, Shape::Flat),
+        Curve::new("run", OF, GrowthShape::Flat),
     ];
     for count in SIZES {
         let costs = costs(runner, count)?;
@@ -38,7 +38,7 @@ pub(super) fn curves(runner: &Runner<'_>) -> Result<Vec<Curve>, Error> {
     Ok(curves.into())
 }
 
-fn costs(runner: &Runner<'_>, count: usize) -> Result<[(Cost, Option<Cost>); 7], Error> {
+fn costs(runner: &CommandRunner<'_>, count: usize) -> Result<[(Cost, Option<Cost>); 7], Error> {
     let files = Files {
         count,
         bytes: BYTES,
@@ -101,7 +101,7 @@ fn costs(runner: &Runner<'_>, count: usize) -> Result<[(Cost, Option<Cost>); 7],
 }
 
 /// Puts a static program into a context.
-pub(super) fn busybox(runner: &Runner<'_>, context: &Path) -> Result<(), Error> {
+pub(super) fn busybox(runner: &CommandRunner<'_>, context: &Path) -> Result<(), Error> {
     let from = runner.area.rootfs(base::BUSYBOX)?.join("bin/busybox");
     let to = context.join("busybox");
     fs::copy(&from, to).map(drop).map_err(Error::at(&from))

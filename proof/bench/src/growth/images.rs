@@ -1,5 +1,5 @@
-use super::curve::{Curve, Shape};
-use super::runner::Runner;
+use super::curve::{Curve, GrowthShape};
+use super::runner::CommandRunner;
 use crate::error::Error;
 
 const SIZES: [usize; 3] = [10, 100, 1_000];
@@ -23,10 +23,10 @@ const SINGLE: [&[&str]; 5] = [
 ];
 
 /// More and more images of one layer each.
-pub(super) fn curves(runner: &Runner<'_>) -> Result<Vec<Curve>, Error> {
+pub(super) fn curves(runner: &CommandRunner<'_>) -> Result<Vec<Curve>, Error> {
     let curve = |shape| move |command: &&[&str]| Curve::new(command.join(" "), "images", shape);
-    let mut curves: Vec<Curve> = LISTS.iter().map(curve(Shape::Linear)).collect();
-    curves.extend(SINGLE.iter().map(curve(Shape::Flat)));
+    let mut curves: Vec<Curve> = LISTS.iter().map(curve(GrowthShape::Linear)).collect();
+    curves.extend(SINGLE.iter().map(curve(GrowthShape::Flat)));
     for count in SIZES {
         let context = runner.area.fresh("context")?;
         let state = runner.area.unused("state");

@@ -1,14 +1,14 @@
 use std::fmt::Write as _;
 use std::process::Command;
 
-use super::curve::{Curve, Shape};
-use super::runner::Runner;
+use super::curve::{Curve, GrowthShape};
+use super::runner::CommandRunner;
 use crate::error::Error;
 
 const SIZES: [usize; 3] = [50, 500, 5_000];
 
 /// Longer and longer Dockerfiles.
-pub(super) fn curves(runner: &Runner<'_>) -> Result<Vec<Curve>, Error> {
+pub(super) fn curves(runner: &CommandRunner<'_>) -> Result<Vec<Curve>, Error> {
     let mut curves = of(runner, "layers", "COPY", |number| {
         format!("COPY file /d{}/f{number}\n", number % 50)
     })?;
@@ -27,12 +27,12 @@ pub(super) fn curves(runner: &Runner<'_>) -> Result<Vec<Curve>, Error> {
 }
 
 fn of(
-    runner: &Runner<'_>,
+    runner: &CommandRunner<'_>,
     of: &'static str,
     what: &str,
     instruction: impl Fn(usize) -> String,
 ) -> Result<Vec<Curve>, Error> {
-    let linear = |what: String| Curve::new(what, of, Shape::Linear);
+    let linear = |what: String| Curve::new(what, of, GrowthShape::Linear);
     let mut curves = vec![
         Curve {
             limit: Some("cp -a of the store"),

@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::curve::Point;
 use crate::area::Area;
 use crate::error::Error;
+use crate::memory::size_in;
 use crate::meter::Meter;
 
 /// Between two looks at how much memory a command has.
@@ -18,7 +19,7 @@ const SHORT: Duration = Duration::from_millis(300);
 const REPEATS: usize = 5;
 
 /// Runs commands and measures them.
-pub(super) struct Runner<'run> {
+pub(super) struct CommandRunner<'run> {
     kiln: PathBuf,
     pub(super) area: &'run Area,
     meter: &'run Meter,
@@ -44,7 +45,7 @@ impl Cost {
     }
 }
 
-impl<'run> Runner<'run> {
+impl<'run> CommandRunner<'run> {
     pub(super) fn new(kiln: &Path, area: &'run Area, meter: &'run Meter) -> Result<Self, Error> {
         let kiln = kiln
             .canonicalize()
@@ -100,17 +101,14 @@ impl<'run> Runner<'run> {
 
     /// Runs a command and returns the most private memory that it was seen to have.
     fn run(&self, command: &mut Command) -> Result<Option<u64>, Error> {
-        let failed = Error::at(&self.log);
-        let log = File::create(&self.log).map_err(failed)?;
-        let clone = log.try_clone().map_err(Error::at(&self.log))?;
+        let log = File::create(&self.log).map_err(Error::at(&self.log))?;
         command
             .stdin(Stdio::null())
             .stdout(Stdio::null())
-            .stderr(clone);
-        let doing = || format!("{command:?}");
-        let described = doing();
+            .stderr(log);
+        let doing = format!("{command:?}");
         let fail = |said: String| Error::Preparation {
-            doing: described.clone(),
+            doing: doing.clone(),
             said,
         };
         let mut child = command.spawn().map_err(|error| fail(error.to_string()))?;
@@ -123,7 +121,7 @@ impl<'run> Runner<'run> {
                 Err(error) => return Err(fail(error.to_string())),
             }
             let text = fs::read_to_string(&status).unwrap_or_default();
-            most = most.max(private_of(&text));
+            most = most.max(size_in(&text, "RssAnon:"));
             sleep(GLANCE);
         };
         if ended.success() {
@@ -137,27 +135,5 @@ impl<'run> Runner<'run> {
     pub(super) fn dockerfile(&self, path: &Path, text: &str) -> Result<(), Error> {
         let write = || File::create(path)?.write_all(text.as_bytes());
         write().map_err(Error::at(path))
-    }
-}
-
-/// Reads from `/proc/<id>/status` how much memory no file stands behind.
-fn private_of(status: &str) -> Option<u64> {
-    let kib = status
-        .lines()
-        .find_map(|line| line.strip_prefix("RssAnon:"))?
-        .trim()
-        .strip_suffix(" kB")?;
-    Some(kib.parse::<u64>().ok()? << 10)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn private_memory_is_what_no_file_stands_behind() {
-        let status = "VmRSS:\t    1272 kB\nRssAnon:\t     272 kB\nRssFile:\t    1000 kB\n";
-        assert_eq!(private_of(status), Some(272 * 1024));
-        assert_eq!(private_of("Name:\tkthreadd\n"), None);
     }
 }
