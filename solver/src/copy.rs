@@ -29,4 +29,4 @@ pub(crate) use digest::{digest, digest_at};
 pub(crate) use earlier::Earlier;
 pub(crate) use place::{CopyOwner, Placement};
 pub(crate) use select::{SelectedSource, select};
-pub(crate) use write::{Fidelity, WriteRound, write};
+pub(crate) use write::{CopyTarget, Fidelity, WriteRound, write};

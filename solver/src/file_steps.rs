@@ -4,11 +4,11 @@ use std::borrow::Cow;
 
 use kiln_cache::{ActionKey, LayerStack};
 use kiln_oci::Timestamp;
-use kiln_snapshotter::{Layer, LayerBuilder, Metadata, ParentView, find_owner};
+use kiln_snapshotter::{Layer, Metadata, ParentView, find_owner};
 
 use crate::copy::{
-    self, ArchiveFile, CopyOwner, Earlier, Fidelity, Placement, SelectedSource, WriteError,
-    WriteRound,
+    self, ArchiveFile, CopyOwner, CopyTarget, Earlier, Fidelity, Placement, SelectedSource,
+    WriteError, WriteRound,
 };
 use crate::deps::Deps;
 use crate::files::{Files, NoFiles};
@@ -103,6 +103,11 @@ pub(crate) fn copy_files(
     };
     let owner = owner(op, below.as_ref())?;
     let builder = deps.layers.builder()?;
+    let target = CopyTarget {
+        builder: &builder,
+        earlier,
+        vertex,
+    };
     let mut source: &dyn Files = &NoFiles;
     let time = op.time.unwrap_or_else(Timestamp::now);
     let mut placement = Placement::new(files, source, owner, op.mode.as_ref(), time);
@@ -110,14 +115,7 @@ pub(crate) fn copy_files(
     // Later sources replace what earlier ones copied, so each is written before the next one.
     for part in selected {
         let entries = placement.take(&builder);
-        let written = copy::write(
-            &builder,
-            source,
-            earlier,
-            &entries,
-            WriteRound::NotLast,
-            vertex,
-        )?;
+        let written = copy::write(target, source, &entries, WriteRound::NotLast)?;
         fidelity = fidelity.and(written);
         source = part.files;
         placement.turn_to(source);
@@ -133,14 +131,7 @@ pub(crate) fn copy_files(
             let destination = placement.archive(op)?;
             // What an archive holds shows while it is unpacked.
             let entries = placement.take(&builder);
-            let written = copy::write(
-                &builder,
-                source,
-                earlier,
-                &entries,
-                WriteRound::NotLast,
-                vertex,
-            )?;
+            let written = copy::write(target, source, &entries, WriteRound::NotLast)?;
             fidelity = fidelity.and(written);
             let nothing = ParentView::default();
             let view = below.as_ref().map_or(&nothing, LocalStack::view);
@@ -155,7 +146,7 @@ pub(crate) fn copy_files(
     for (name, content) in &op.inline {
         placement.inline(op, name, content)?;
     }
-    let (below, written) = write_rest(deps, &builder, source, earlier, placement, vertex)?;
+    let (below, written) = write_rest(deps, target, source, placement)?;
     let layer = match below {
         Some(below) => builder.finish_on(&below),
         None => builder.finish(),
@@ -171,16 +162,14 @@ pub(crate) fn copy_files(
 /// that saves much: then only what differs was written.
 fn write_rest(
     deps: &Deps<'_>,
-    builder: &LayerBuilder,
+    target: CopyTarget<'_>,
     source: &dyn Files,
-    earlier: &Earlier,
     placement: Placement<'_>,
-    vertex: &Vertex<'_>,
 ) -> Result<(Option<Layer>, Fidelity), WriteError> {
     let is_all = placement.is_all();
     let entries = placement.into_entries();
     let below = if is_all {
-        earlier.below(deps.layers, &entries)
+        target.earlier.below(deps.layers, &entries)
     } else {
         None
     };
@@ -188,7 +177,7 @@ fn write_rest(
         Some((below, differing)) => (Some(below), differing),
         None => (None, entries),
     };
-    let fidelity = copy::write(builder, source, earlier, &entries, WriteRound::Last, vertex)?;
+    let fidelity = copy::write(target, source, &entries, WriteRound::Last)?;
     Ok((below, fidelity))
 }
 

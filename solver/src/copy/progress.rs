@@ -26,8 +26,6 @@ pub(super) struct CopyProgress<'a> {
 struct CopyState {
     /// Bytes of the files that were begun.
     begun_bytes: u64,
-    /// Those of the last one, which may not be read yet.
-    last_bytes: u64,
     reported: Instant,
 }
 
@@ -43,7 +41,6 @@ impl<'a> CopyProgress<'a> {
             }),
             state: Mutex::new(CopyState {
                 begun_bytes: 0,
-                last_bytes: 0,
                 reported: Instant::now(),
             }),
         };
@@ -57,11 +54,12 @@ impl<'a> CopyProgress<'a> {
             return;
         }
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = state.begun_bytes;
         state.begun_bytes += size_bytes;
-        state.last_bytes = size_bytes;
         if state.reported.elapsed() >= INTERVAL {
             state.reported = Instant::now();
-            self.report(state.begun_bytes - state.last_bytes, false);
+            // This one is not read yet.
+            self.report(before, false);
         }
     }
 

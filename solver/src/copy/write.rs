@@ -74,15 +74,27 @@ pub(crate) enum WriteRound {
     Last,
 }
 
+/// What a copy writes to, and tells how far it is.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct CopyTarget<'a> {
+    pub(crate) builder: &'a LayerBuilder,
+    /// What the same copy made before.
+    pub(crate) earlier: &'a Earlier,
+    pub(crate) vertex: &'a Vertex<'a>,
+}
+
 /// Writes entries into a layer.
 pub(crate) fn write(
-    builder: &LayerBuilder,
+    target: CopyTarget<'_>,
     source: &dyn Files,
-    earlier: &Earlier,
     entries: &Entries<'_>,
     turn: WriteRound,
-    vertex: &Vertex<'_>,
 ) -> Result<Fidelity, WriteError> {
+    let CopyTarget {
+        builder,
+        earlier,
+        vertex,
+    } = target;
     let names = hard_links(entries);
     let mut files = Vec::new();
     for (path, placed) in entries.iter() {
