@@ -15,10 +15,10 @@ use crate::terminal;
 
 /// Shows layers on their way to the disk.
 pub(crate) struct Unpacking {
-    shown: Shown,
+    shown: UnpackingDisplay,
 }
 
-enum Shown {
+enum UnpackingDisplay {
     Live(Mutex<UnpackingLines>),
     /// When the last line was written, where standard error is no terminal.
     Lines(Mutex<Instant>),
@@ -36,12 +36,12 @@ impl Unpacking {
     /// Begins to show them.
     pub(crate) fn start() -> Self {
         let shown = if terminal::stderr_is_terminal() {
-            Shown::Live(Mutex::new(UnpackingLines {
+            UnpackingDisplay::Live(Mutex::new(UnpackingLines {
                 live: LiveLines::new(Stream::Stderr),
                 layers: Vec::new(),
             }))
         } else {
-            Shown::Lines(Mutex::new(Instant::now()))
+            UnpackingDisplay::Lines(Mutex::new(Instant::now()))
         };
         Self { shown }
     }
@@ -49,8 +49,8 @@ impl Unpacking {
     /// Takes what the engine tells, from any thread.
     pub(crate) fn take(&self, progress: &LayerProgress) {
         match &self.shown {
-            Shown::Live(state) => draw(state, progress),
-            Shown::Lines(last) => {
+            UnpackingDisplay::Live(state) => draw(state, progress),
+            UnpackingDisplay::Lines(last) => {
                 let mut last = last.lock().unwrap_or_else(PoisonError::into_inner);
                 if last.elapsed() >= INTERVAL {
                     *last = Instant::now();
@@ -62,7 +62,7 @@ impl Unpacking {
 
     /// Takes them off the screen.
     pub(crate) fn finish(self) {
-        if let Shown::Live(state) = self.shown {
+        if let UnpackingDisplay::Live(state) = self.shown {
             let mut state = state.into_inner().unwrap_or_else(PoisonError::into_inner);
             state.live.clear();
         }
