@@ -140,6 +140,13 @@ impl Sum for DiskUsage {
     }
 }
 
+/// Returns so many hundredths of a number.
+#[must_use]
+pub fn hundredths(of: u64, count: u8) -> u64 {
+    let part = u128::from(of) * u128::from(count) / 100;
+    u64::try_from(part).unwrap_or(u64::MAX)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

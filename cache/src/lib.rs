@@ -47,9 +47,9 @@ pub use cache_mounts::{
 };
 pub use claim::{Claim, ClaimAttempt, LockWait, claim, remove_free_claims};
 pub use collection::{Collection, InUse, Patience};
-pub use disk_usage::{DiskMeasure, DiskUsage};
+pub use disk_usage::{DiskMeasure, DiskUsage, hundredths};
 pub use downloads::{DownloadRecord, Downloads};
-pub use eviction::{Candidate, Demand, Eviction, Limits, evict, hundredths};
+pub use eviction::{Candidate, Demand, Eviction, Limits, evict};
 pub use image_names::{ImageNames, Named, NamesError};
 pub use image_notes::{ImageFacts, ImageNote, ImageNotes, Stay};
 pub use layer_stack::{BuiltLayer, LayerStack};
