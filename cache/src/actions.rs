@@ -273,12 +273,12 @@ impl CacheBackend for Actions {
     }
 
     fn put(&self, keys: &[ActionKey], record: &ActionRecord) -> Result<(), CacheError> {
-        let Some(first) = keys.first() else {
+        let Some(any) = keys.first() else {
             return Ok(());
         };
         let state = self.parts.write(&record.state);
         let file = RecordFile {
-            state: state.map_err(|error| CacheError::of_part(&self.path(*first), error))?,
+            state: state.map_err(|error| CacheError::of_part(&self.path(*any), error))?,
             took: record.took,
             receipt: record.receipt.clone(),
             evidence: record.evidence.clone(),

@@ -5,9 +5,10 @@
 
 use std::collections::HashMap;
 use std::fs;
-use std::io::{self, ErrorKind};
+use std::io;
 
 use crate::{SpreadFile, Store};
+use kiln_files::unless_gone;
 use kiln_oci::Sha256;
 use kiln_tree::Blake3;
 
@@ -59,10 +60,7 @@ impl Assembled {
             let text = fs::read_to_string(&path).unwrap_or_default();
             let manifest = text.trim_end().parse::<Sha256>().ok();
             if manifest.is_none_or(|manifest| !stays(manifest)) {
-                match fs::remove_file(&path) {
-                    Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
-                    _ => {}
-                }
+                unless_gone(fs::remove_file(&path))?;
             }
         }
         Ok(())

@@ -20,6 +20,7 @@ use std::path::{Path, PathBuf};
 
 use crate::actions::touch;
 use crate::{Leased, LockWait, Store};
+use kiln_files::unless_gone;
 use kiln_tree::Blake3;
 
 /// Makes the directory at a path, the beginning of a new copy.
@@ -290,10 +291,7 @@ fn try_take(
         filling.lock()?;
         if !data.is_dir() {
             let unfinished = directory.join("new");
-            match fs::remove_dir_all(&unfinished) {
-                Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
-                _ => {}
-            }
+            unless_gone(fs::remove_dir_all(&unfinished))?;
             fill(&unfinished, copy.rank())?;
             fs::rename(&unfinished, &data)?;
         }

@@ -9,6 +9,8 @@ use std::io::{self, ErrorKind};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
+use kiln_files::unless_gone;
+
 use crate::{ActionKey, Store};
 
 /// The right to run a step, until dropped.
@@ -69,10 +71,7 @@ pub fn remove_free_claims(store: &Store) -> io::Result<()> {
             other => other?,
         };
         if file.try_lock().is_ok() {
-            match fs::remove_file(&path) {
-                Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
-                _ => {}
-            }
+            unless_gone(fs::remove_file(&path))?;
         }
     }
     Ok(())

@@ -34,12 +34,12 @@ pub enum Patience<'a> {
 #[derive(Debug)]
 pub struct Collection<'a> {
     store: &'a Store,
-    notice: Notice,
+    notice: CollectionNotice,
 }
 
 /// How others know of a collection.
 #[derive(Debug)]
-enum Notice {
+enum CollectionNotice {
     /// By a file, held for its lock.
     Marker { file: File, path: PathBuf },
     /// There was no room for one: the collector has the lock of the state directory from the
@@ -80,11 +80,11 @@ impl Store {
         self.unlock()?;
         loop {
             // From here on kilns that start admit collection, so that only earlier ones are waited for.
-            if !made.as_ref().is_some_and(Notice::is_on) {
+            if !made.as_ref().is_some_and(CollectionNotice::is_on) {
                 made = self.give_notice()?;
             }
             let is_locked = made.is_some() && self.try_lock().unwrap_or(false);
-            if is_locked && !made.as_ref().is_some_and(Notice::is_on) {
+            if is_locked && !made.as_ref().is_some_and(CollectionNotice::is_on) {
                 // A kiln without room took the notice back, and may have ended since.
                 self.lock_as_before()?;
                 self.unlock()?;
@@ -93,7 +93,7 @@ impl Store {
                 let cleared = self.leases().of_others(|ended| {
                     let _ = fs::remove_file(ended);
                 });
-                if matches!(notice, Notice::Marker { .. }) {
+                if matches!(notice, CollectionNotice::Marker { .. }) {
                     self.lock_as_before()?;
                 }
                 let collection = Collection {
@@ -125,7 +125,7 @@ impl Store {
     }
 
     /// Says that garbage is collected; none if another kiln does so.
-    fn give_notice(&self) -> io::Result<Option<Notice>> {
+    fn give_notice(&self) -> io::Result<Option<CollectionNotice>> {
         let path = self.leases().marker();
         let opened = File::options()
             .create(true)
@@ -140,20 +140,20 @@ impl Store {
                     ErrorKind::StorageFull | ErrorKind::QuotaExceeded
                 ) =>
             {
-                return Ok(Some(Notice::Lock));
+                return Ok(Some(CollectionNotice::Lock));
             }
             other => other?,
         };
         match file.try_lock() {
             // Another collector may have ended in between, and removed it.
-            Ok(()) => Ok(is_at(&file, &path)?.then_some(Notice::Marker { file, path })),
+            Ok(()) => Ok(is_at(&file, &path)?.then_some(CollectionNotice::Marker { file, path })),
             Err(TryLockError::WouldBlock) => Ok(None),
             Err(TryLockError::Error(error)) => Err(error),
         }
     }
 }
 
-impl Notice {
+impl CollectionNotice {
     /// Says whether others still know of it.
     fn is_on(&self) -> bool {
         match self {
@@ -189,7 +189,7 @@ impl Collection<'_> {
     /// What `act` returns; [`ErrorKind::Interrupted`] if a kiln called the collection off, or the user
     /// stopped this one.
     pub fn remove<T>(&self, act: impl FnOnce(&InUse) -> io::Result<T>) -> io::Result<T> {
-        if matches!(self.notice, Notice::Lock) {
+        if matches!(self.notice, CollectionNotice::Lock) {
             return self.look(act);
         }
         self.wait_for_lock()?;
@@ -232,7 +232,8 @@ impl Drop for Collection<'_> {
     fn drop(&mut self) {
         // What cannot be removed now, the next collector removes. One that was called off removes
         // nothing: the leases that are left may be what another spares.
-        let is_locked = matches!(self.notice, Notice::Lock) || self.wait_for_lock().is_ok();
+        let is_locked =
+            matches!(self.notice, CollectionNotice::Lock) || self.wait_for_lock().is_ok();
         if is_locked && self.notice.is_on() {
             self.notice.take_back();
             let _ = self.store.leases().of_others(|ended| {

@@ -8,10 +8,12 @@
 //! one do so at a time. One that is killed adds nothing.
 
 use std::fs::{self, File};
-use std::io::{self, ErrorKind, Read as _};
+use std::io::{self, Read as _};
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use kiln_files::unless_gone;
 
 use crate::DiskUsage;
 
@@ -44,10 +46,7 @@ impl Growth {
     /// Begins anew: what was added so far is in the inventory that is taken next.
     pub(crate) fn forget(&self) -> io::Result<()> {
         *self.own() = DiskUsage::default();
-        match fs::remove_file(&self.path) {
-            Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
-            _ => Ok(()),
-        }
+        unless_gone(fs::remove_file(&self.path))
     }
 
     /// Adds what this process made to the file.

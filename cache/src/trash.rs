@@ -14,7 +14,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::Store;
-use kiln_files::remove_tree;
+use kiln_files::{is_taken, remove_tree, unless_gone};
 
 /// The trash of a state directory.
 #[derive(Debug)]
@@ -98,22 +98,12 @@ fn is_no_room(error: &io::Error) -> bool {
     )
 }
 
-fn is_taken(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        ErrorKind::DirectoryNotEmpty | ErrorKind::IsADirectory | ErrorKind::AlreadyExists
-    )
-}
-
 fn delete_in_place(path: &Path) -> io::Result<bool> {
     if !fs::symlink_metadata(path)?.is_dir() {
         fs::remove_file(path)?;
         return Ok(true);
     }
-    match fs::remove_file(path.join("index")) {
-        Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
+    unless_gone(fs::remove_file(path.join("index")))?;
     remove_tree(path).map(|()| true)
 }
 

@@ -29,7 +29,7 @@ pub(crate) fn compare_with(
         .directories()
         .map(|directory| Root::open(directory).map_err(LayerError::at(directory)));
     let comparison = match roots.collect::<Result<Vec<Root>, LayerError>>() {
-        Ok(roots) => Comparison {
+        Ok(roots) => LayerComparison {
             tree,
             roots,
             whiteouts,
@@ -62,7 +62,7 @@ pub(crate) fn compare_with(
     }
 }
 
-struct Comparison<'a> {
+struct LayerComparison<'a> {
     tree: &'a Tree,
     /// The directories that hold the files, topmost first.
     roots: Vec<Root>,
@@ -70,7 +70,7 @@ struct Comparison<'a> {
     owners: Option<&'a MappedIds>,
 }
 
-impl Comparison<'_> {
+impl LayerComparison<'_> {
     /// Compares what is in a directory, of which the position in the tree is given; none for the root.
     fn directory(&self, position: Option<usize>) -> Result<Vec<LayerDamage>, LayerError> {
         let path = position.map_or(GuestPath::ROOT, |at| self.tree.at(at).guest_path());

@@ -16,7 +16,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::PathBuf;
 
-use kiln_files::GuestPath;
+use kiln_files::{GuestPath, is_taken};
 use kiln_tree::{Tree, TreeBuilder};
 
 use crate::build_error::BuildError;
@@ -83,9 +83,7 @@ impl Layer {
         fs::create_dir_all(&covers).map_err(LayerError::at(&covers))?;
         match fs::rename(made, &path) {
             // Another kiln made it first.
-            Err(error) if !crate::place::is_taken(&error) => {
-                Err(LayerError::at(&path)(error).into())
-            }
+            Err(error) if !is_taken(&error) => Err(LayerError::at(&path)(error).into()),
             _ => Ok(path),
         }
     }

@@ -19,6 +19,7 @@ use std::io::{self, Read};
 use std::path::PathBuf;
 
 use kiln_cache::{LayerStack, Unsettled};
+use kiln_files::unless_gone;
 use kiln_oci::DiffId;
 use kiln_tree::LayerId;
 
@@ -26,7 +27,7 @@ use crate::build_error::BuildError;
 use crate::description::{self, Description, path, unavailable_mark};
 use crate::error::LayerError;
 use crate::layer::{Layer, LayerStore};
-use crate::place::{diff_path, rename_into, replace, unless_gone};
+use crate::place::{diff_path, rename_into, replace};
 use crate::unpack::UnpackError;
 
 impl LayerStore {

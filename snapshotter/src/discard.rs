@@ -4,11 +4,12 @@ use std::fs;
 use std::path::PathBuf;
 
 use kiln_cache::Trash;
+use kiln_files::unless_gone;
 use kiln_tree::LayerId;
 
 use crate::error::LayerError;
 use crate::layer::{Layer, LayerStore};
-use crate::place::{diff_path, unless_gone};
+use crate::place::diff_path;
 
 impl LayerStore {
     /// Returns where everything about a layer is kept, or would be.

@@ -21,7 +21,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 
 use kiln_cache::{DiskUsage, Store, Unsettled, WorkDir};
-use kiln_files::Bytes;
+use kiln_files::FileBytes;
 use kiln_oci::DiffId;
 use kiln_threads::Stop;
 use kiln_tree::{Blake3, LayerId, Tree};
@@ -334,7 +334,7 @@ impl Layer {
             return Ok(Arc::clone(tree));
         }
         let path = self.state.path.join("index");
-        let bytes = File::open(&path).and_then(Bytes::of_file);
+        let bytes = File::open(&path).and_then(FileBytes::of_file);
         let bytes = bytes.map_err(LayerError::at(&path))?;
         let tree = Tree::from_bytes(bytes).map_err(|source| {
             // One that stays is found again.

@@ -142,11 +142,7 @@ const MOST_LOWERS: usize = 500;
 
 /// The kernel does not stack so many directories.
 #[derive(Debug, thiserror::Error)]
-#[error(
-    "there are more than the kernel's overlayfs stacks, which is {MOST_LOWERS} with one of kiln's \
-     own; build the image with fewer, or make one of them by `FROM scratch` and \
-     `COPY --from=<image> / /`"
-)]
+#[error("there are more directories than the kernel's overlayfs stacks, which is {MOST_LOWERS}")]
 struct TooManyLayers;
 
 /// Ends all writing to an overlay with an upper directory, wherever it is mounted, for good. `root`

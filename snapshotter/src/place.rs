@@ -49,17 +49,3 @@ pub(crate) fn rename_into(from: &Path, to: &Path) -> io::Result<()> {
         other => other,
     }
 }
-
-pub(crate) fn is_taken(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        ErrorKind::DirectoryNotEmpty | ErrorKind::AlreadyExists
-    )
-}
-
-pub(crate) fn unless_gone(result: io::Result<()>) -> io::Result<()> {
-    match result {
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
-        other => other,
-    }
-}

@@ -9,12 +9,14 @@ use std::sync::{Arc, PoisonError};
 use kiln_cache::{DiskUsage, Unsettled, WorkDir};
 use kiln_tree::{LayerId, Tree};
 
+use kiln_files::is_taken;
+
 use crate::error::LayerError;
 use crate::facts::LayerFacts;
 use crate::layer::{Layer, LayerStore};
 use crate::layer_files::DONOR;
 use crate::owners;
-use crate::place::{is_taken, make_diff_directory, rename_into};
+use crate::place::{make_diff_directory, rename_into};
 use crate::usage;
 
 /// The files of a layer that is about to become visible.

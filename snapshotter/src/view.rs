@@ -22,7 +22,7 @@ use kiln_files::GuestPath;
 use kiln_oci::Timestamp;
 use kiln_tree::{Entry, LayerId, NodeKind, Tree, Xattrs};
 
-use self::small_layers::{Search, SmallLayers};
+use self::small_layers::{LayerSearch, SmallLayers};
 use crate::error::LayerError;
 use crate::layer::Layer;
 
@@ -154,12 +154,12 @@ impl ParentView {
     #[must_use]
     pub fn find(&self, path: &GuestPath) -> Option<Located<'_>> {
         let below = match self.small.find(path.as_bytes(), self.trees.len()) {
-            Search::At(layer) => {
+            LayerSearch::At(layer) => {
                 let entry = self.trees[layer].get(path.as_bytes())?;
                 return (entry.kind != NodeKind::Whiteout).then(|| self.located(layer, entry));
             }
-            Search::Hidden(_) => return None,
-            Search::Below(layer) => layer,
+            LayerSearch::Hidden(_) => return None,
+            LayerSearch::Below(layer) => layer,
         };
         for (layer, tree) in self.trees[..below].iter().enumerate().rev() {
             if let Some(entry) = tree.get(path.as_bytes()) {
@@ -319,8 +319,8 @@ impl ParentView {
         let path = entry.guest_path();
         let below = match self.small.describe(entry.path, layer) {
             // That one says it, or ends the search.
-            Search::At(layer) | Search::Hidden(layer) => layer + 1,
-            Search::Below(layer) => layer,
+            LayerSearch::At(layer) | LayerSearch::Hidden(layer) => layer + 1,
+            LayerSearch::Below(layer) => layer,
         };
         for tree in self.trees[..below].iter().rev() {
             match tree.get(entry.path).map(|found| (found.kind, found)) {

@@ -20,7 +20,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::tree::{Entry, Tree, TreeBuilder};
-use kiln_files::{Bytes, GuestPath, compare_paths};
+use kiln_files::{FileBytes, GuestPath, compare_paths};
 use kiln_oci::Timestamp;
 
 const MAGIC: &[u8; 10] = b"kilnstat1\0";
@@ -45,7 +45,7 @@ pub(crate) struct FileIdentity {
 #[derive(Clone, Debug, Default)]
 pub struct StatIndex {
     tree: Arc<Tree>,
-    identities: Bytes,
+    identities: FileBytes,
 }
 
 impl StatIndex {
@@ -93,7 +93,7 @@ impl StatIndex {
     /// When the file cannot be read.
     pub fn read(file: File) -> io::Result<Option<Self>> {
         const HEADER: usize = MAGIC.len() + 8;
-        let bytes = Bytes::of_file(file)?;
+        let bytes = FileBytes::of_file(file)?;
         let length = bytes
             .strip_prefix(MAGIC)
             .and_then(|rest| rest.first_chunk::<8>())

@@ -111,10 +111,12 @@ fn used_by_containers(stores: &Stores) -> Result<(HashSet<ImageId>, HashSet<Laye
             .with_hint(format!("kiln rm {id}"))
         })?;
         images.extend(spec.image_id.parse::<ImageId>().ok());
-        for lower in &spec.own.layers {
-            let id = lower.parent().and_then(Path::file_name);
-            layers.extend(id.and_then(|name| name.to_str()?.parse::<LayerId>().ok()));
-        }
+        layers.extend(spec.own.layers.iter().filter_map(|lower| layer_of(lower)));
     }
     Ok((images, layers))
+}
+
+/// Returns the layer in whose directory a lower directory of a container is.
+pub(crate) fn layer_of(lower: &Path) -> Option<LayerId> {
+    lower.parent()?.file_name()?.to_str()?.parse().ok()
 }

@@ -5,14 +5,14 @@
 
 use std::collections::HashSet;
 use std::fs;
-use std::io::{self, ErrorKind};
-use std::path::Path;
+use std::io;
 use std::time::{Duration, Instant};
 
 use kiln_cache::{
     ActionKey, Collection, DiskUsage, EvictionReason, InUse, Leased, Object, Tombstones, Trash,
     remove_free_claims,
 };
+use kiln_files::unless_gone;
 use kiln_oci::{Sha256, Timestamp};
 use kiln_tree::LayerId;
 
@@ -45,7 +45,7 @@ enum Free {
 }
 
 /// A sweep in progress.
-struct Sweep<'a> {
+struct Sweeper<'a> {
     stores: &'a Stores,
     collection: &'a Collection<'a>,
     inventory: &'a mut Inventory,
@@ -66,7 +66,7 @@ pub(crate) fn sweep(
 ) -> Result<Swept, Error> {
     let failed = |error: io::Error| Error::environment("cannot remove from the cache", error);
     bury(stores, inventory, chosen, now);
-    let mut sweep = Sweep {
+    let mut sweep = Sweeper {
         stores,
         collection,
         inventory,
@@ -83,7 +83,7 @@ pub(crate) fn sweep(
     Ok(Swept { entries, freed })
 }
 
-impl Sweep<'_> {
+impl Sweeper<'_> {
     /// Removes entries that were chosen; returns those that went.
     fn remove_entries(&mut self, chosen: &[(usize, EvictionReason)]) -> io::Result<Vec<usize>> {
         let mut gone = Vec::new();
@@ -219,7 +219,7 @@ impl Sweep<'_> {
             if in_use.contains(&Leased::Blob(*digest)) || sweep.spoken_of.contains(digest) {
                 return Ok(());
             }
-            remove(path)
+            unless_gone(fs::remove_file(path))
         })
     }
 
@@ -329,12 +329,5 @@ fn remove_free(stores: &Stores, what: Free, trash: &Trash) -> io::Result<()> {
         Free::Document(digest) | Free::Blob(digest) => {
             trash.discard(&stores.blobs.path(digest)).map(drop)
         }
-    }
-}
-
-fn remove(path: &Path) -> io::Result<()> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
-        _ => Ok(()),
     }
 }

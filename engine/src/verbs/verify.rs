@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeSet, HashSet};
 use std::io::{self};
-use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use kiln_cache::{EvictionReason, InUse, Leased, Patience, Stay, Tombstones, Trash};
@@ -17,6 +16,7 @@ use crate::containers;
 use crate::images::KnownImages;
 use crate::local_image;
 use crate::storage::damage::{self, Damage, DamagedObject, Finding, RepairOutcome};
+use crate::storage::roots::layer_of;
 use crate::stores::Stores;
 
 /// What happens to what is damaged.
@@ -264,11 +264,6 @@ fn layers_of_running_containers(stores: &Stores) -> Result<HashSet<LayerId>, Err
         }
     }
     Ok(layers)
-}
-
-/// Returns the layer in whose directory a lower directory of a container is.
-fn layer_of(lower: &Path) -> Option<LayerId> {
-    lower.parent()?.file_name()?.to_str()?.parse().ok()
 }
 
 /// Finds the images and containers that lack something. What was left damaged is as good as

@@ -11,20 +11,20 @@ use std::sync::Arc;
 
 use memmap2::Mmap;
 
-/// Bytes. Shorter files are read: a page of theirs costs as much as all of them.
+/// FileBytes. Shorter files are read: a page of theirs costs as much as all of them.
 const MAPPED_FROM: u64 = 1 << 20;
 
-/// Bytes in memory, or a part of a mapped file.
+/// FileBytes in memory, or a part of a mapped file.
 #[derive(Clone)]
-pub struct Bytes(Place);
+pub struct FileBytes(BytesPlace);
 
 #[derive(Clone)]
-enum Place {
+enum BytesPlace {
     Memory(Vec<u8>),
     File { map: Arc<Mmap>, range: Range<usize> },
 }
 
-impl Bytes {
+impl FileBytes {
     /// Reads a file from its beginning, or maps it if it is long. It must be one that is replaced and
     /// never written to, like all in a state directory: who cuts it while it is mapped ends the
     /// process.
@@ -39,7 +39,7 @@ impl Bytes {
         {
             let range = 0..map.len();
             let map = Arc::new(map);
-            return Ok(Self(Place::File { map, range }));
+            return Ok(Self(BytesPlace::File { map, range }));
         }
         let mut bytes = Vec::with_capacity(usize::try_from(length).unwrap_or(0));
         file.read_to_end(&mut bytes)?;
@@ -53,10 +53,10 @@ impl Bytes {
     #[must_use]
     pub fn part(&self, part: Range<usize>) -> Self {
         match &self.0 {
-            Place::Memory(bytes) => bytes[part].to_vec().into(),
-            Place::File { map, range } => {
+            BytesPlace::Memory(bytes) => bytes[part].to_vec().into(),
+            BytesPlace::File { map, range } => {
                 assert!(part.start <= part.end && part.end <= range.len());
-                Self(Place::File {
+                Self(BytesPlace::File {
                     map: Arc::clone(map),
                     range: range.start + part.start..range.start + part.end,
                 })
@@ -68,8 +68,8 @@ impl Bytes {
     #[must_use]
     pub fn into_vec(self) -> Vec<u8> {
         match self.0 {
-            Place::Memory(bytes) => bytes,
-            Place::File { map, range } => map[range].to_vec(),
+            BytesPlace::Memory(bytes) => bytes,
+            BytesPlace::File { map, range } => map[range].to_vec(),
         }
     }
 }
@@ -84,38 +84,38 @@ fn map(file: &File) -> io::Result<Mmap> {
     unsafe { Mmap::map(file) }
 }
 
-impl Deref for Bytes {
+impl Deref for FileBytes {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
         match &self.0 {
-            Place::Memory(bytes) => bytes,
-            Place::File { map, range } => &map[range.clone()],
+            BytesPlace::Memory(bytes) => bytes,
+            BytesPlace::File { map, range } => &map[range.clone()],
         }
     }
 }
 
-impl From<Vec<u8>> for Bytes {
+impl From<Vec<u8>> for FileBytes {
     fn from(bytes: Vec<u8>) -> Self {
-        Self(Place::Memory(bytes))
+        Self(BytesPlace::Memory(bytes))
     }
 }
 
-impl Default for Bytes {
+impl Default for FileBytes {
     fn default() -> Self {
         Vec::new().into()
     }
 }
 
-impl PartialEq for Bytes {
+impl PartialEq for FileBytes {
     fn eq(&self, other: &Self) -> bool {
         **self == **other
     }
 }
 
-impl Eq for Bytes {}
+impl Eq for FileBytes {}
 
-impl fmt::Debug for Bytes {
+impl fmt::Debug for FileBytes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} bytes", self.len())
     }
@@ -133,7 +133,7 @@ mod tests {
             let content: Vec<u8> = (0..length).map(|number: u32| number as u8).collect();
             let mut file = tempfile::NamedTempFile::new().unwrap();
             file.write_all(&content).unwrap();
-            let bytes = Bytes::of_file(file.reopen().unwrap()).unwrap();
+            let bytes = FileBytes::of_file(file.reopen().unwrap()).unwrap();
             assert!(*bytes == *content && bytes == content.clone().into());
             let middle = content.len() / 3..content.len() / 2;
             assert!(*bytes.part(middle.clone()) == content[middle.clone()]);

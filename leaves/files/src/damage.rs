@@ -1,4 +1,4 @@
-//! Errors of reading that are about a file, told from those about a moment.
+//! What errors say about a file: that it is damaged, gone or in the way; or only about the moment.
 
 use std::io::{self, ErrorKind};
 
@@ -29,6 +29,26 @@ pub fn is_about_the_file(error: &io::Error) -> bool {
         Errno::ILSEQ,
     ]
     .contains(&code)
+}
+
+/// Takes it for done if there was nothing to do it with.
+///
+/// # Errors
+/// All others.
+pub fn unless_gone(result: io::Result<()>) -> io::Result<()> {
+    match result {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        other => other,
+    }
+}
+
+/// Says whether a rename failed because something has the name.
+#[must_use]
+pub fn is_taken(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        ErrorKind::DirectoryNotEmpty | ErrorKind::AlreadyExists | ErrorKind::IsADirectory
+    )
 }
 
 #[cfg(test)]

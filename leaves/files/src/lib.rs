@@ -4,7 +4,7 @@
 //! This crate knows no format and no state directory.
 
 mod bytes; // files read whole, in memory or mapped
-mod damage; // errors about a file, told from those about a moment
+mod damage; // what errors say about a file
 mod foreign_file; // files in directories that kiln did not make
 mod guest_path; // paths inside a root
 mod holes; // sparse files, read piece by piece
@@ -12,8 +12,8 @@ mod process_directory; // directories locked by a running process
 mod remove_tree; // deleting trees in spite of their modes
 mod scoped; // opening a path without leaving a directory
 
-pub use bytes::Bytes;
-pub use damage::is_about_the_file;
+pub use bytes::FileBytes;
+pub use damage::{is_about_the_file, is_taken, unless_gone};
 pub use foreign_file::{open_foreign, read_foreign};
 pub use guest_path::{GuestPath, compare_paths, is_clean};
 pub use holes::{Piece, Pieces, hole_at, may_have_holes};

@@ -7,10 +7,9 @@
 //! is replaced by one that is fetched anew.
 
 use std::fs;
-use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
-use kiln_files::remove_tree;
+use kiln_files::{remove_tree, unless_gone};
 
 use crate::error::Error;
 use crate::events::Events;
@@ -102,8 +101,8 @@ impl Mirror {
         };
         let old = git.work().join("old");
         let result = act(&anew)?;
-        absent_or(fs::rename(&self.path, &old))
-            .and_then(|()| absent_or(fs::rename(&anew.path, &self.path)))
+        unless_gone(fs::rename(&self.path, &old))
+            .and_then(|()| unless_gone(fs::rename(&anew.path, &self.path)))
             .map_err(Error::Write)?;
         // What cannot be removed now goes with the caller's directory.
         let _ = remove_tree(&old);
@@ -230,12 +229,4 @@ pub(crate) fn time_of(git: &Git<'_>, repository: &Path, commit: &str) -> Result<
     let seconds = git.run(Some(repository), GitReach::Machine, arguments)?;
     let seconds = String::from_utf8_lossy(&seconds);
     seconds.trim().parse().map_err(Error::Time)
-}
-
-/// Takes it for done if there was nothing to do it with.
-fn absent_or(result: io::Result<()>) -> io::Result<()> {
-    match result {
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
-        other => other,
-    }
 }

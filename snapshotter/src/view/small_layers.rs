@@ -33,7 +33,7 @@ struct Tops {
 
 /// What a search in the small layers came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Search {
+pub(super) enum LayerSearch {
     /// This layer has an entry that counts.
     At(usize),
     /// This layer hides what is there further down.
@@ -76,32 +76,32 @@ impl SmallLayers {
     }
 
     /// Looks for a path.
-    pub(super) fn find(&self, path: &[u8], layers: usize) -> Search {
+    pub(super) fn find(&self, path: &[u8], layers: usize) -> LayerSearch {
         if self.names.is_empty() {
-            return Search::Below(layers);
+            return LayerSearch::Below(layers);
         }
         let entry = self.names.get(path).map(|tops| tops.entry);
         self.topmost(entry, self.hiding(path))
     }
 
     /// Looks for what a directory is that `layer` has only for what is in it.
-    pub(super) fn describe(&self, path: &[u8], layer: usize) -> Search {
+    pub(super) fn describe(&self, path: &[u8], layer: usize) -> LayerSearch {
         let hiding = self.hiding(path);
         let explicit = self.names.get(path).and_then(|tops| tops.explicit);
         let is_above = |top: Option<u32>| top.is_some_and(|top| top as usize > layer);
         if self.names.is_empty() || layer < self.from || is_above(hiding) || is_above(explicit) {
-            return Search::Below(layer + 1);
+            return LayerSearch::Below(layer + 1);
         }
         self.topmost(explicit, hiding)
     }
 
-    fn topmost(&self, found: Option<u32>, hiding: Option<u32>) -> Search {
+    fn topmost(&self, found: Option<u32>, hiding: Option<u32>) -> LayerSearch {
         match (found, hiding) {
             (Some(found), hiding) if hiding.is_none_or(|hiding| hiding <= found) => {
-                Search::At(found as usize)
+                LayerSearch::At(found as usize)
             }
-            (_, Some(hiding)) => Search::Hidden(hiding as usize),
-            (_, None) => Search::Below(self.from),
+            (_, Some(hiding)) => LayerSearch::Hidden(hiding as usize),
+            (_, None) => LayerSearch::Below(self.from),
         }
     }
 
@@ -172,20 +172,20 @@ mod tests {
         trees: &[Arc<Tree>],
         (path, from, layer): (&str, usize, usize),
         counts: impl Fn(&NodeKind<'_>) -> bool,
-    ) -> Search {
+    ) -> LayerSearch {
         let guest = GuestPath::new(path);
         for (layer, tree) in trees.iter().enumerate().take(layer + 1).skip(from).rev() {
             if tree
                 .get(path.as_bytes())
                 .is_some_and(|entry| counts(&entry.kind))
             {
-                return Search::At(layer);
+                return LayerSearch::At(layer);
             }
             if stands_in_the_way(tree, &guest) {
-                return Search::Hidden(layer);
+                return LayerSearch::Hidden(layer);
             }
         }
-        Search::Below(from)
+        LayerSearch::Below(from)
     }
 
     #[test]
@@ -217,7 +217,7 @@ mod tests {
                 let found = small.find(path.as_bytes(), trees.len());
                 let is_hidden = |found| match found {
                     // Which one hides it does not matter.
-                    Search::Hidden(_) => Search::Hidden(0),
+                    LayerSearch::Hidden(_) => LayerSearch::Hidden(0),
                     other => other,
                 };
                 let expected = naive(&trees, (path, from, top), |_| true);
@@ -228,7 +228,7 @@ mod tests {
                     };
                     let found = small.describe(path.as_bytes(), layer);
                     // It may leave the answer to those that are asked one after the other.
-                    if found != Search::Below(layer + 1) {
+                    if found != LayerSearch::Below(layer + 1) {
                         let expected = naive(&trees, (path, from, layer), is_explicit);
                         assert_eq!(is_hidden(found), is_hidden(expected), "{path:?} {layer}");
                     }

@@ -6,12 +6,12 @@ use std::ops::Range;
 
 use super::entry::{Entry, FieldReader, encoded_length, is_implied};
 use crate::{Blake3, LayerId};
-use kiln_files::{Bytes, compare_paths, is_clean};
+use kiln_files::{FileBytes, compare_paths, is_clean};
 
 pub(super) const MAGIC: &[u8; 10] = b"kilntree1\0";
 pub(super) const HEADER: usize = MAGIC.len() + 4;
 
-/// Bytes that are not an index.
+/// FileBytes that are not an index.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("not a valid file index")]
 pub struct InvalidTree;
@@ -19,7 +19,7 @@ pub struct InvalidTree;
 /// A sorted index of files.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Tree {
-    pub(super) bytes: Bytes,
+    pub(super) bytes: FileBytes,
     pub(super) count: usize,
 }
 
@@ -28,7 +28,7 @@ impl Tree {
     ///
     /// # Errors
     /// When they are not one: every entry is looked at, so a damaged file is found here.
-    pub fn from_bytes(bytes: impl Into<Bytes>) -> Result<Self, InvalidTree> {
+    pub fn from_bytes(bytes: impl Into<FileBytes>) -> Result<Self, InvalidTree> {
         let bytes = bytes.into();
         let count = bytes
             .strip_prefix(MAGIC)
