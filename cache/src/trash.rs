@@ -43,17 +43,17 @@ impl Trash {
             let name = format!("trash/{}-{number}", std::process::id());
             let place = self.store.path(name);
             // A file may be renamed onto a file: names that an earlier kiln left are not taken.
-            if fs::symlink_metadata(&place).is_ok() {
+            if is_there(&place)? {
                 continue;
             }
             return match fs::rename(path, &place) {
                 Ok(()) => Ok(true),
                 Err(error) if error.kind() == ErrorKind::NotFound => {
-                    let trash = self.store.path("trash");
-                    if trash.is_dir() {
+                    // Another kiln may have made the trash since the renaming failed.
+                    if !is_there(path)? {
                         return Ok(false);
                     }
-                    match fs::create_dir_all(trash) {
+                    match fs::create_dir_all(self.store.path("trash")) {
                         Err(error) if is_no_room(&error) => delete_in_place(path),
                         Err(error) => Err(error),
                         Ok(()) => continue,
@@ -91,6 +91,15 @@ impl Trash {
     }
 }
 
+/// Says whether there is anything at a path, if only a link to nowhere.
+fn is_there(path: &Path) -> io::Result<bool> {
+    match fs::symlink_metadata(path) {
+        Ok(_) => Ok(true),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
 fn is_no_room(error: &io::Error) -> bool {
     matches!(
         error.kind(),
@@ -110,6 +119,26 @@ fn delete_in_place(path: &Path) -> io::Result<bool> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// The trash is made by whoever throws away first.
+    #[test]
+    fn threads_that_make_the_trash_leave_nothing_where_it_was() {
+        for _ in 0..50 {
+            let directory = tempfile::tempdir().unwrap();
+            let store = Store::open(directory.path()).unwrap();
+            let paths: Vec<_> = (0..4).map(|n| store.path(format!("file{n}"))).collect();
+            for path in &paths {
+                fs::write(path, "x").unwrap();
+            }
+            let trash = Trash::new(&store);
+            std::thread::scope(|scope| {
+                for path in &paths {
+                    scope.spawn(|| assert!(trash.discard(path).unwrap()));
+                }
+            });
+            assert!(paths.iter().all(|path| !path.exists()));
+        }
+    }
 
     #[test]
     fn a_discarded_tree_is_gone_before_it_is_deleted() {
