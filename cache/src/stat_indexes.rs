@@ -2,7 +2,7 @@
 //! at any time.
 
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, BufWriter, Write as _};
 use std::path::{Path, PathBuf};
 
 use kiln_tree::{Blake3, StatIndex};
@@ -25,7 +25,9 @@ pub fn load_stat_index(store: &Store, context: &Path) -> StatIndex {
 pub fn save_stat_index(store: &Store, context: &Path, index: &StatIndex) -> io::Result<()> {
     let path = path(store, context);
     let temporary = store.work_file()?;
-    index.write(&mut File::create(&temporary)?)?;
+    let mut file = BufWriter::new(File::create(&temporary)?);
+    index.write(&mut file)?;
+    file.flush()?;
     if let Some(parent) = path.parent() {
         fs::create_dir_all(parent)?;
     }

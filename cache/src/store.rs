@@ -96,6 +96,7 @@ impl Store {
         lock.lock_shared().map_err(failed(&root))?;
         tracing::debug!(root = %root.display(), "the state directory is open");
         let leases = Leases::new(&root, &lock).map_err(failed(&root.join("leases")))?;
+        kiln_files::spill_into(&root);
         let work = WorkRoot::new(&root);
         let growth = Growth::new(&root);
         Ok(Self {

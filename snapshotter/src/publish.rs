@@ -1,7 +1,7 @@
 //! Publication of a finished layer: it is renamed to its name.
 
-use std::fs;
-use std::io::ErrorKind;
+use std::fs::{self, File};
+use std::io::{self, BufWriter, ErrorKind, Write as _};
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::Path;
 use std::sync::{Arc, PoisonError};
@@ -9,7 +9,7 @@ use std::sync::{Arc, PoisonError};
 use kiln_cache::{DiskUsage, Unsettled, WorkDir};
 use kiln_tree::{LayerId, Tree};
 
-use kiln_files::is_taken;
+use kiln_files::{FileBytes, is_taken};
 
 use crate::error::LayerError;
 use crate::facts::LayerFacts;
@@ -99,10 +99,10 @@ impl LayerStore {
             disk: Some(usage::of_layer(&tree, files.usage)),
             ..LayerFacts::default()
         };
-        for (name, bytes) in [("index", tree.as_bytes()), ("facts", &facts.to_bytes())] {
-            let path = staged.join(name);
-            fs::write(&path, bytes).map_err(LayerError::at(&path))?;
-        }
+        let index = staged.join("index");
+        write_index(&index, &tree).map_err(LayerError::at(&index))?;
+        let path = staged.join("facts");
+        fs::write(&path, facts.to_bytes()).map_err(LayerError::at(&path))?;
         files.describe(&staged)?;
         let diff = staged.join("diff");
         fs::rename(files.diff, &diff).map_err(LayerError::at(diff))?;
@@ -115,7 +115,7 @@ impl LayerStore {
                 return Err(LayerError::at(target)(error));
             }
             // After a power failure a file may have its name but not its bytes.
-            if fs::read(target.join("index")).is_ok_and(|bytes| bytes == tree.as_bytes()) {
+            if has_index(target, &tree) {
                 if layer.files().is_none() {
                     files.replace(&staged.join("diff"), target, work)?;
                     // A size that is not noted is measured when it is wanted.
@@ -138,6 +138,7 @@ impl LayerStore {
         let _ = layer.tree_cell().set(Arc::new(tree));
         Ok(layer)
     }
+
     /// Returns the layer without entries.
     ///
     /// # Errors
@@ -154,4 +155,16 @@ impl LayerStore {
             }
         }
     }
+}
+
+fn write_index(path: &Path, tree: &Tree) -> io::Result<()> {
+    let mut file = BufWriter::new(File::create_new(path)?);
+    tree.write(&mut file)?;
+    file.flush()
+}
+
+/// Says whether the layer at a path has this index.
+fn has_index(layer: &Path, tree: &Tree) -> bool {
+    let bytes = File::open(layer.join("index")).and_then(FileBytes::of_file);
+    bytes.is_ok_and(|bytes| Tree::from_bytes(bytes).as_ref() == Ok(tree))
 }

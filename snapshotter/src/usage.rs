@@ -49,7 +49,7 @@ pub(crate) fn of_files(root: &Root, tree: &Tree) -> DiskUsage {
 
 /// Returns what a layer takes whose files take `files`.
 pub(crate) fn of_layer(index: &Tree, files: DiskUsage) -> DiskUsage {
-    let index = index.as_bytes().len() as u64;
+    let index = index.file_length();
     // Its directory, that of the files, the index, the facts, and what most layers get besides: the
     // name of an earlier one.
     files + DiskUsage::of_lengths([0, 0, index, 0, 0])

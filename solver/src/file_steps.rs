@@ -231,14 +231,14 @@ pub(crate) fn workdir(
     let mut placement = Placement::new(&below, &NoFiles, owner, None, time);
     placement.working_directory(&op.path)?;
     let builder = deps.layers.builder()?;
-    for (path, placed) in placement.into_entries().iter() {
+    for (_, placed) in placement.into_entries().iter() {
         let mut metadata = Metadata::of(&placed.node);
-        let is_new = below.get(path.as_bytes()).is_none();
+        let is_new = below.get(placed.node.path).is_none();
         if let (Some(time), true) = (op.time, is_new) {
             metadata.mtime = time;
         }
         builder
-            .add_directory(path, &metadata)
+            .add_directory(&placed.node.guest_path(), &metadata)
             .map_err(WriteError::from)?;
     }
     Ok(builder.finish().map_err(WriteError::from)?)

@@ -9,27 +9,28 @@
 //! Owners are not recorded: a context is delivered as if root owned it
 //! (docs/spec/dockerfile.md 7.3). Sockets cannot be stored in an image; they become empty files.
 
+mod assembly; // the next index in the making
 mod content; // bytes and attributes
 mod filter; // which files belong to a context
-mod found; // what a walk meets
+mod found; // files as they are now
 mod large; // digests of large files
+mod met; // what a walk meets
 mod walk; // from directory to directory
 
 use std::collections::{BTreeSet, HashMap};
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::Arc;
 
-use rayon::prelude::*;
 use rustix::fs::Mode;
 
-use self::content::read_content;
-use self::filter::host_path;
+use self::assembly::{Assembly, Reading};
 pub use self::filter::{Everything, Filter, Owners, ScanError, Visit};
-use self::found::{FoundFile, FoundKind, Met};
+use self::found::FoundFile;
+use self::met::{Met, MetList};
 use self::walk::{DIRECTORY, Walk};
 use crate::StatIndex;
-use crate::stat_index::{StatIndexBuilder, covered, merge};
+use crate::stat_index::{covered, merge};
 use crate::tree::{Tree, TreeBuilder};
 use kiln_files::GuestPath;
 use kiln_oci::Timestamp;
@@ -77,12 +78,31 @@ pub fn scan<F: Filter>(
         now,
     };
     let mut met = walk.run(&directory)?;
-    link_names(&mut met, &previous);
-    let (files_read, bytes_read) = read_changed(root, &directory, &mut met, stop)?;
-    let (tree, index) = assemble(&met, &previous, &wanted);
+    let first_names = link_names(&mut met, &previous);
+    if let Some(tree) = unchanged(&met, &previous, &wanted) {
+        return Ok(Scan {
+            tree,
+            index: None,
+            files_read: 0,
+            bytes_read: 0,
+        });
+    }
+    let reading = Reading {
+        root,
+        directory: &directory,
+        stop,
+    };
+    let mut assembly = Assembly::new(reading, &previous);
+    for mut item in met.iter() {
+        if let Met::New(found) = &mut item {
+            first_names.link(found);
+        }
+        assembly.add(item)?;
+    }
+    let (index, files_read, bytes_read) = assembly.finish()?;
     Ok(Scan {
-        tree,
-        index,
+        tree: index.shared_tree(),
+        index: Some(merge(&previous, index, &wanted)),
         files_read,
         bytes_read,
     })
@@ -122,111 +142,61 @@ fn follow_links(root: &OwnedFd, wanted: &[GuestPath]) -> Vec<GuestPath> {
     result
 }
 
+/// The name of each file with several ones that comes first in the walk.
+#[derive(Default)]
+struct FirstNames(HashMap<(u64, u64), Vec<u8>>);
+
+impl FirstNames {
+    /// Makes a file that was met by a further name a link to the first one.
+    fn link(&self, found: &mut FoundFile) {
+        let first = self.0.get(&file_of(found));
+        if let Some(first) = first.filter(|first| found.has_several_names && **first != found.path)
+        {
+            found.link_to(first);
+        }
+    }
+}
+
+fn file_of(found: &FoundFile) -> (u64, u64) {
+    (found.identity.device, found.identity.inode)
+}
+
 /// Tells first names of files from further ones, and finds what never has to be read in the
 /// previous index.
-fn link_names(met: &mut [Met], previous: &StatIndex) {
-    let mut first_names: HashMap<(u64, u64), Vec<u8>> = HashMap::new();
-    for item in met {
-        let Met::New(found) = item else {
-            continue;
-        };
+fn link_names(met: &mut MetList, previous: &StatIndex) -> FirstNames {
+    let mut names = FirstNames::default();
+    met.settle(|found| {
         if found.has_several_names {
-            let file = (found.identity.device, found.identity.inode);
-            if let Some(first) = first_names.get(&file) {
-                found.kind = FoundKind::HardLink {
-                    target: first.clone(),
-                };
-                found.must_be_read = false;
-            } else {
-                first_names.insert(file, found.path.clone());
-            }
+            let name = names.0.entry(file_of(found));
+            name.or_insert_with(|| found.path.clone());
         }
-        if let Some(position) = found.unchanged(previous) {
-            *item = Met::Known(position);
-        }
-    }
+        names.link(found);
+        found.unchanged(previous)
+    });
+    names
 }
 
-/// Reads what is new or changed, in parallel; returns how many files that were, and their bytes.
-fn read_changed(
-    root: &Path,
-    directory: &OwnedFd,
-    met: &mut [Met],
-    stop: &Stop,
-) -> Result<(usize, u64), ScanError> {
-    let mut changed: Vec<&mut FoundFile> = met
-        .iter_mut()
-        .filter_map(|item| match item {
-            Met::New(found) if found.must_be_read => Some(&mut **found),
-            _ => None,
-        })
-        .collect();
-    let read = |found: &mut &mut FoundFile| {
-        let content =
-            read_content(directory.as_fd(), &found.path, stop).map_err(|source| ScanError {
-                path: host_path(root, &found.path),
-                source,
-            })?;
-        let bytes = content.size;
-        found.fill(content);
-        Ok(bytes)
-    };
-    let bytes: Vec<u64> = match changed.as_mut_slice() {
-        // One file needs no threads.
-        [] => Vec::new(),
-        [only] => vec![read(only)?],
-        several => {
-            kiln_threads::prepare_pool();
-            let all = several.par_iter_mut().map(read);
-            all.collect::<Result<_, ScanError>>()?
-        }
-    };
-    Ok((bytes.len(), bytes.iter().sum()))
-}
-
-/// Returns the tree of what was met, and the index for the next scan if it differs.
-fn assemble(
-    met: &[Met],
-    previous: &StatIndex,
-    wanted: &[GuestPath],
-) -> (Arc<Tree>, Option<StatIndex>) {
-    let positions = || {
-        met.iter().map(|item| match item {
-            Met::Known(position) => Some(*position),
-            Met::New(_) => None,
-        })
-    };
-    if positions().all(|position| position.is_some()) {
-        let covered = covered(previous.tree(), wanted);
-        let known = positions().flatten().filter(|position| {
-            let after = covered.partition_point(|range| range.end <= *position);
-            covered
-                .get(after)
-                .is_some_and(|range| range.contains(position))
-        });
-        // Then nothing was deleted or is ignored now, either.
-        if known.count() == covered.iter().map(ExactSizeIterator::len).sum::<usize>() {
-            if met.len() == previous.tree().len() {
-                return (previous.shared_tree(), None);
-            }
-            let length = previous.tree().as_bytes().len();
-            let mut tree = TreeBuilder::with_room(met.len(), length);
-            for position in positions().flatten() {
-                tree.copy(previous.tree(), position);
-            }
-            return (Arc::new(tree.finish()), None);
-        }
+/// Returns the tree of what was met if all of that was there before, nothing was deleted, and
+/// nothing is ignored now that was not.
+fn unchanged(met: &MetList, previous: &StatIndex, wanted: &[GuestPath]) -> Option<Arc<Tree>> {
+    let covered = covered(previous.tree(), wanted);
+    let known = met.positions()?.filter(|position| {
+        let after = covered.partition_point(|range| range.end <= *position);
+        covered
+            .get(after)
+            .is_some_and(|range| range.contains(position))
+    });
+    if known.count() != covered.iter().map(ExactSizeIterator::len).sum::<usize>() {
+        return None;
     }
-    let mut index = StatIndexBuilder::with_room(met.len(), previous);
-    for item in met {
-        match item {
-            Met::Known(position) => index.copy(previous, *position),
-            Met::New(found) => index.push(&found.entry(), &found.identity),
-        }
+    if met.len() == previous.tree().len() {
+        return Some(previous.shared_tree());
     }
-    let index = index.finish();
-    let tree = index.shared_tree();
-    (tree, Some(merge(previous, index, wanted)))
+    let mut tree = TreeBuilder::new();
+    for position in met.positions()? {
+        tree.copy(previous.tree(), position);
+    }
+    Some(Arc::new(tree.finish()))
 }
 
 #[cfg(test)]

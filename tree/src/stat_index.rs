@@ -20,12 +20,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::tree::{Entry, Tree, TreeBuilder};
-use kiln_files::{FileBytes, GuestPath, compare_paths};
+use kiln_files::{FileBytes, GrowingBytes, GuestPath, compare_paths};
 use kiln_oci::Timestamp;
 
 const MAGIC: &[u8; 10] = b"kilnstat1\0";
-const RECORD: usize = 36;
-
 /// Files younger than this when they were read are read again.
 ///
 /// Kernel clocks tick in 1 to 10 ms, network and FAT file systems keep times to 1 or 2 seconds.
@@ -57,7 +55,7 @@ impl StatIndex {
         to.write_all(MAGIC)?;
         to.write_all(&(self.identities.len() as u64).to_le_bytes())?;
         to.write_all(&self.identities)?;
-        to.write_all(self.tree.as_bytes())
+        self.tree.write(to)
     }
 
     pub(crate) fn tree(&self) -> &Tree {
@@ -69,22 +67,11 @@ impl StatIndex {
     }
 
     fn record(&self, position: usize) -> &[u8] {
-        &self.identities[position * RECORD..(position + 1) * RECORD]
+        &self.identities[position * FileIdentity::LENGTH..(position + 1) * FileIdentity::LENGTH]
     }
 
     pub(crate) fn identity(&self, position: usize) -> FileIdentity {
-        let bytes = self.record(position);
-        let number =
-            |at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().expect("eight bytes"));
-        FileIdentity {
-            device: number(0),
-            inode: number(8),
-            ctime: Timestamp {
-                seconds: number(16).cast_signed(),
-                nanoseconds: u32::from_le_bytes(bytes[24..28].try_into().expect("four bytes")),
-            },
-            read_at: number(28).cast_signed(),
-        }
+        FileIdentity::decode(self.record(position))
     }
 
     /// Reads an index; none if it is not one.
@@ -107,7 +94,7 @@ impl StatIndex {
         let identities = bytes.part(HEADER..end);
         let tree = Tree::from_bytes(bytes.part(end..bytes.len())).ok();
         Ok(tree
-            .filter(|tree| identities.len() == tree.len() * RECORD)
+            .filter(|tree| identities.len() == tree.len() * FileIdentity::LENGTH)
             .map(|tree| Self {
                 tree: Arc::new(tree),
                 identities,
@@ -116,6 +103,35 @@ impl StatIndex {
 }
 
 impl FileIdentity {
+    /// Bytes of an identity as it is stored.
+    pub(crate) const LENGTH: usize = 36;
+
+    pub(crate) fn encode(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.device.to_le_bytes());
+        out.extend_from_slice(&self.inode.to_le_bytes());
+        out.extend_from_slice(&self.ctime.seconds.to_le_bytes());
+        out.extend_from_slice(&self.ctime.nanoseconds.to_le_bytes());
+        out.extend_from_slice(&self.read_at.to_le_bytes());
+    }
+
+    /// Takes an identity from the start of some bytes.
+    ///
+    /// # Panics
+    /// When there are fewer than [`FileIdentity::LENGTH`].
+    pub(crate) fn decode(bytes: &[u8]) -> Self {
+        let number =
+            |at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().expect("eight bytes"));
+        Self {
+            device: number(0),
+            inode: number(8),
+            ctime: Timestamp {
+                seconds: number(16).cast_signed(),
+                nanoseconds: u32::from_le_bytes(bytes[24..28].try_into().expect("four bytes")),
+            },
+            read_at: number(28).cast_signed(),
+        }
+    }
+
     /// Says whether both are of one file that did not change in between.
     pub(crate) fn is_of_same_file(&self, other: &Self) -> bool {
         (self.device, self.inode, self.ctime) == (other.device, other.inode, other.ctime)
@@ -133,48 +149,32 @@ impl FileIdentity {
 #[derive(Debug, Default)]
 pub(crate) struct StatIndexBuilder {
     tree: TreeBuilder,
-    identities: Vec<u8>,
+    identities: GrowingBytes,
 }
 
 impl StatIndexBuilder {
-    /// Starts with room for so many files, which look like those of an earlier index.
-    pub(crate) fn with_room(count: usize, earlier: &StatIndex) -> Self {
-        Self {
-            tree: TreeBuilder::with_room(count, earlier.tree.as_bytes().len()),
-            identities: Vec::with_capacity(count * RECORD),
-        }
-    }
-
     pub(crate) fn push(&mut self, entry: &Entry<'_>, identity: &FileIdentity) {
         self.tree.push(entry);
-        self.identities
-            .extend_from_slice(&identity.device.to_le_bytes());
-        self.identities
-            .extend_from_slice(&identity.inode.to_le_bytes());
-        self.identities
-            .extend_from_slice(&identity.ctime.seconds.to_le_bytes());
-        self.identities
-            .extend_from_slice(&identity.ctime.nanoseconds.to_le_bytes());
-        self.identities
-            .extend_from_slice(&identity.read_at.to_le_bytes());
+        self.identities.add(|out| identity.encode(out));
     }
 
     /// Adds what an earlier index has at a position, as it is.
     pub(crate) fn copy(&mut self, index: &StatIndex, position: usize) {
         self.tree.copy(&index.tree, position);
-        self.identities.extend_from_slice(index.record(position));
+        let record = index.record(position);
+        self.identities.add(|out| out.extend_from_slice(record));
     }
 
     pub(crate) fn finish(self) -> StatIndex {
         let tree = self.tree.finish();
         assert_eq!(
-            tree.len() * RECORD,
+            tree.len() * FileIdentity::LENGTH,
             self.identities.len(),
             "a scan meets every path once, in order"
         );
         StatIndex {
             tree: Arc::new(tree),
-            identities: self.identities.into(),
+            identities: self.identities.finish(),
         }
     }
 }

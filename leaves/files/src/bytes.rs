@@ -11,17 +11,19 @@ use std::sync::Arc;
 
 use memmap2::Mmap;
 
-/// FileBytes. Shorter files are read: a page of theirs costs as much as all of them.
+/// Bytes. Shorter files are read: a page of theirs costs as much as all of them.
 const MAPPED_FROM: u64 = 1 << 20;
 
-/// FileBytes in memory, or a part of a mapped file.
+/// Bytes in memory or of a mapped file, or a part of such. Clones share them.
 #[derive(Clone)]
-pub struct FileBytes(BytesPlace);
+pub struct FileBytes {
+    whole: Arc<BytesPlace>,
+    part: Range<usize>,
+}
 
-#[derive(Clone)]
 enum BytesPlace {
     Memory(Vec<u8>),
-    File { map: Arc<Mmap>, range: Range<usize> },
+    File(Mmap),
 }
 
 impl FileBytes {
@@ -35,15 +37,18 @@ impl FileBytes {
         let length = file.metadata()?.len();
         // Not every file system can map files.
         if length >= MAPPED_FROM
-            && let Ok(map) = map(&file)
+            && let Ok(bytes) = Self::mapped(&file)
         {
-            let range = 0..map.len();
-            let map = Arc::new(map);
-            return Ok(Self(BytesPlace::File { map, range }));
+            return Ok(bytes);
         }
         let mut bytes = Vec::with_capacity(usize::try_from(length).unwrap_or(0));
         file.read_to_end(&mut bytes)?;
         Ok(bytes.into())
+    }
+
+    /// Maps a file as long as it is now.
+    pub(crate) fn mapped(file: &File) -> io::Result<Self> {
+        Ok(BytesPlace::File(map(file)?).into())
     }
 
     /// Returns a part of them.
@@ -52,24 +57,10 @@ impl FileBytes {
     /// When there are not so many.
     #[must_use]
     pub fn part(&self, part: Range<usize>) -> Self {
-        match &self.0 {
-            BytesPlace::Memory(bytes) => bytes[part].to_vec().into(),
-            BytesPlace::File { map, range } => {
-                assert!(part.start <= part.end && part.end <= range.len());
-                Self(BytesPlace::File {
-                    map: Arc::clone(map),
-                    range: range.start + part.start..range.start + part.end,
-                })
-            }
-        }
-    }
-
-    /// Returns them in memory of their own.
-    #[must_use]
-    pub fn into_vec(self) -> Vec<u8> {
-        match self.0 {
-            BytesPlace::Memory(bytes) => bytes,
-            BytesPlace::File { map, range } => map[range].to_vec(),
+        assert!(part.start <= part.end && part.end <= self.part.len());
+        Self {
+            whole: Arc::clone(&self.whole),
+            part: self.part.start + part.start..self.part.start + part.end,
         }
     }
 }
@@ -80,7 +71,8 @@ impl FileBytes {
 )]
 fn map(file: &File) -> io::Result<Mmap> {
     // SAFETY: files of a state directory get their names when they are written, and are replaced by
-    // others, never changed; nobody but the user can write there.
+    // others, never changed; nobody but the user can write there. To a file without a name only its
+    // owner in this process writes, behind what is mapped.
     unsafe { Mmap::map(file) }
 }
 
@@ -88,16 +80,30 @@ impl Deref for FileBytes {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
-        match &self.0 {
+        let whole: &[u8] = match &*self.whole {
             BytesPlace::Memory(bytes) => bytes,
-            BytesPlace::File { map, range } => &map[range.clone()],
+            BytesPlace::File(map) => map,
+        };
+        &whole[self.part.clone()]
+    }
+}
+
+impl From<BytesPlace> for FileBytes {
+    fn from(whole: BytesPlace) -> Self {
+        let length = match &whole {
+            BytesPlace::Memory(bytes) => bytes.len(),
+            BytesPlace::File(map) => map.len(),
+        };
+        Self {
+            whole: Arc::new(whole),
+            part: 0..length,
         }
     }
 }
 
 impl From<Vec<u8>> for FileBytes {
     fn from(bytes: Vec<u8>) -> Self {
-        Self(BytesPlace::Memory(bytes))
+        BytesPlace::Memory(bytes).into()
     }
 }
 
@@ -141,7 +147,7 @@ mod tests {
             assert!(*inner == content[middle.start..middle.start + middle.len() / 2]);
             // A file that was replaced is still there for who has it.
             drop(file);
-            assert!(bytes.into_vec() == content);
+            assert!(*bytes == *content);
         }
     }
 }

@@ -6,6 +6,7 @@
 mod bytes; // files read whole, in memory or mapped
 mod damage; // what errors say about a file
 mod foreign_file; // files in directories that kiln did not make
+mod growing_bytes; // bytes that become many
 mod guest_path; // paths inside a root
 mod holes; // sparse files, read piece by piece
 mod process_directory; // directories locked by a running process
@@ -15,6 +16,7 @@ mod scoped; // opening a path without leaving a directory
 pub use bytes::FileBytes;
 pub use damage::{is_about_the_file, is_taken, unless_gone};
 pub use foreign_file::{open_foreign, read_foreign};
+pub use growing_bytes::{GrowingBytes, spill_into};
 pub use guest_path::{GuestPath, compare_paths, is_clean};
 pub use holes::{Piece, Pieces, hole_at, may_have_holes};
 pub use process_directory::{Abandoned, CleanupLock, ProcessDirectory, abandoned};

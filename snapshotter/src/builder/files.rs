@@ -63,23 +63,23 @@ pub trait NewFiles: Sync {
 }
 
 /// A regular file that is to be added.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct NewFile<'a> {
     /// Where it goes.
-    pub path: &'a GuestPath,
+    pub path: GuestPath,
     /// What it has besides its content.
     pub metadata: Metadata<'a>,
     /// Length and digest of the content, as they are expected.
     pub known: Hashed,
 }
 
-impl<'a> NewFile<'a> {
-    fn entry(&self, content: Hashed) -> Entry<'a> {
+impl NewFile<'_> {
+    fn entry(&self, content: Hashed) -> Entry<'_> {
         let kind = NodeKind::File {
             size: content.size_bytes,
             hash: content.hash,
         };
-        self.metadata.entry(self.path, kind)
+        self.metadata.entry(&self.path, kind)
     }
 }
 
@@ -138,7 +138,7 @@ impl LayerBuilder {
                 known,
             } = files.describe(number);
             let content = files.open(number)?;
-            let added = self.add_file(path, &metadata, FileContent::File(&content))?;
+            let added = self.add_file(&path, &metadata, FileContent::File(&content))?;
             Ok::<bool, N::Error>(added == known)
         };
         kiln_threads::prepare_pool();
@@ -315,18 +315,18 @@ impl<N: NewFiles> CopiedFiles<'_, N> {
         coming: &SyncSender<Sent>,
     ) -> Result<(), BuildError> {
         let builder = self.builder;
-        let target = builder.create(file.path, file.metadata.mode)?;
+        let target = builder.create(&file.path, file.metadata.mode)?;
         let (mut pieces, mut holed) = (Pieces::of(source), HoledFile::new(&target));
         loop {
-            builder.stop().check().map_err(writing(file.path))?;
+            builder.stop().check().map_err(writing(&file.path))?;
             let used = self.pieces.lock().map(|mut used| used.pop());
             let mut buffer = used.ok().flatten().unwrap_or_default();
             buffer.resize(PIECE, 0);
-            let piece = pieces.next(&mut buffer).map_err(reading(file.path))?;
+            let piece = pieces.next(&mut buffer).map_err(reading(&file.path))?;
             let Some(piece) = piece else {
                 break;
             };
-            holed.write(piece).map_err(writing(file.path))?;
+            holed.write(piece).map_err(writing(&file.path))?;
             let sent = match piece {
                 Piece::Hole(count) => Sent::Hole(count),
                 Piece::Bytes(bytes) => {
@@ -340,10 +340,10 @@ impl<N: NewFiles> CopiedFiles<'_, N> {
                 break;
             }
         }
-        holed.finish().map_err(writing(file.path))?;
+        holed.finish().map_err(writing(&file.path))?;
         builder
             .set_metadata(&target, &file.metadata)
-            .map_err(writing(file.path))
+            .map_err(writing(&file.path))
     }
 }
 
@@ -371,16 +371,16 @@ impl<N: NewFiles> ContentSource for CopiedFiles<'_, N> {
         }
         let source = self.files.open(number)?;
         if known.size_bytes <= SMALL {
-            let bytes = read_up_to(&source, known.size_bytes).map_err(reading(path))?;
+            let bytes = read_up_to(&source, known.size_bytes).map_err(reading(&path))?;
             if bytes.len() as u64 == known.size_bytes {
                 let content = FileContent::Bytes(&bytes);
-                self.written(number, self.builder.write_file(path, &metadata, content)?);
+                self.written(number, self.builder.write_file(&path, &metadata, content)?);
                 return Ok(Some(bytes));
             }
             // It has another length by now.
         }
         let content = FileContent::File(&source);
-        self.written(number, self.builder.write_file(path, &metadata, content)?);
+        self.written(number, self.builder.write_file(&path, &metadata, content)?);
         Ok(None)
     }
 

@@ -55,7 +55,7 @@ impl NewFiles for Prepared {
     fn describe(&self, number: usize) -> NewFile<'_> {
         let (path, _, known) = &self.files[number];
         NewFile {
-            path,
+            path: path.clone(),
             metadata: plain(0o640),
             known: *known,
         }

@@ -32,11 +32,7 @@ impl Earlier {
     /// Returns a layer whose files nearly all are files of one with these `entries`, at the same
     /// place, and the entries that it has not; none if there is no such layer, or it has something
     /// that these have not.
-    pub(crate) fn below<'e>(
-        &self,
-        layers: &LayerStore,
-        entries: &Entries<'e>,
-    ) -> Option<(Layer, Entries<'e>)> {
+    pub(crate) fn below(&self, layers: &LayerStore, entries: &Entries) -> Option<(Layer, Entries)> {
         let earlier = self.0.as_ref()?;
         let below = match earlier.donor() {
             Some(below) => layers.layer(below.id())?,
@@ -49,11 +45,11 @@ impl Earlier {
         let most = entries.len() / SHARE;
         let mut before = tree.iter().peekable();
         let mut differing = Entries::default();
-        for (path, placed) in entries.iter() {
+        for (_, placed) in entries.iter() {
             let is_further_name = matches!(placed.bytes, Bytes::SameAs(_));
             let is_large =
                 matches!(placed.node.kind, NodeKind::File { size, .. } if size >= LARGE_FILE);
-            let is_same = match before.next_if(|entry| entry.path == path.as_bytes()) {
+            let is_same = match before.next_if(|entry| entry.path == placed.node.path) {
                 Some(entry) if entry.is_directory() != placed.node.is_directory() => return None,
                 Some(entry) => {
                     entry.kind == placed.node.kind
@@ -66,7 +62,7 @@ impl Earlier {
                 return None;
             }
             if !is_same {
-                differing.insert(path.clone(), *placed);
+                differing.insert(&placed);
                 if differing.len() > most {
                     return None;
                 }
@@ -78,11 +74,11 @@ impl Earlier {
         }
         let around: Vec<GuestPath> = differing
             .iter()
-            .flat_map(|(path, _)| path.ancestors())
+            .flat_map(|(_, placed)| placed.node.guest_path().ancestors())
             .collect();
         for directory in around {
             if let Some(placed) = entries.get(&directory) {
-                differing.insert(directory, *placed);
+                differing.insert(&placed);
             }
         }
         Some((below, differing))

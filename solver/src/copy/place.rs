@@ -2,7 +2,7 @@
 
 mod directories; // those that must be there
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 
 use kiln_files::GuestPath;
 use kiln_oci::Timestamp;
@@ -53,13 +53,13 @@ pub(crate) struct Placement<'a> {
     time: Timestamp,
     /// What was placed and written before, if anything was.
     written: Option<&'a LayerBuilder>,
-    placed: Entries<'a>,
+    placed: Entries,
     /// Placed directories that did not exist before: what was not placed in them does not exist.
     fresh: HashSet<GuestPath>,
     /// The directory that the last entry was placed in, and whether it is such a fresh one.
     inside: Option<(GuestPath, bool)>,
-    /// Where each file of the source with several names went first.
-    links: HashMap<&'a [u8], GuestPath>,
+    /// Files of the source with several names that were placed, by the first one.
+    links: HashSet<&'a [u8]>,
 }
 
 impl<'a> Placement<'a> {
@@ -80,7 +80,7 @@ impl<'a> Placement<'a> {
             placed: Entries::default(),
             fresh: HashSet::new(),
             inside: None,
-            links: HashMap::new(),
+            links: HashSet::new(),
         }
     }
 
@@ -96,12 +96,12 @@ impl<'a> Placement<'a> {
     }
 
     /// Returns what has been placed.
-    pub(crate) fn into_entries(self) -> Entries<'a> {
+    pub(crate) fn into_entries(self) -> Entries {
         self.placed
     }
 
     /// Takes out what has been placed so far, to be written to `builder`; look-ups find it there.
-    pub(crate) fn take(&mut self, builder: &'a LayerBuilder) -> Entries<'a> {
+    pub(crate) fn take(&mut self, builder: &'a LayerBuilder) -> Entries {
         if !self.placed.is_empty() {
             self.look_in(builder);
         }
@@ -131,10 +131,9 @@ impl<'a> Placement<'a> {
         let destination = self.resolve(&copy.destination)?;
         if selection.is_directory() {
             self.directory(&destination)?;
-            if let (Some(entry), Some(placed)) =
-                (selection.entry, self.placed.get_mut(&destination))
-            {
-                placed.node.mtime = entry.mtime;
+            if let Some(entry) = selection.entry {
+                self.placed
+                    .change(&destination, |placed| placed.node.mtime = entry.mtime);
             }
             return self.contents(&destination, selection);
         }
@@ -154,7 +153,7 @@ impl<'a> Placement<'a> {
         &mut self,
         copy: &CopyOp,
         name: &str,
-        content: &'a str,
+        content: &str,
     ) -> Result<(), PlaceError> {
         let destination = self.resolve(&copy.destination)?;
         let target = if copy.into_directory || self.is_directory(&destination) {
@@ -170,7 +169,7 @@ impl<'a> Placement<'a> {
             hash: kiln_tree::Blake3::of(content.as_bytes()),
         };
         let node = Entry {
-            path: b"",
+            path: target.as_bytes(),
             kind,
             mode: self.changed_mode(0o644, false),
             uid,
@@ -178,8 +177,8 @@ impl<'a> Placement<'a> {
             mtime: self.time,
             xattrs: Xattrs::default(),
         };
-        let bytes = Bytes::Inline(content);
-        self.placed.insert(target, Placed { node, bytes });
+        let bytes = Bytes::Inline(content.as_bytes());
+        self.placed.insert(&Placed { node, bytes });
         Ok(())
     }
 
@@ -207,44 +206,28 @@ impl<'a> Placement<'a> {
                 self.node(target, child)?;
                 continue;
             };
-            let file = follow_hard_link(source, child);
-            self.node(target.clone(), file)?;
-            // The first name's place, if it was copied along; otherwise this one is the first.
-            let place = relative(first)
-                .map(|name| destination.join(name))
-                .filter(|place| self.is_from(place, first));
-            match place {
-                Some(place) => {
-                    self.links.insert(first, place);
-                    self.link(&target, first);
-                }
-                None if self.links.contains_key(first) => self.link(&target, first),
-                None => {
-                    self.links.insert(first, target.clone());
-                    if let Some(placed) = self.placed.get_mut(&target) {
-                        placed.bytes = Bytes::Source(first);
-                    }
-                }
-            }
+            // If the first name was not copied along, this one is the first.
+            let is_copied =
+                relative(first).is_some_and(|name| self.is_from(&destination.join(name), first));
+            let is_next = !self.links.insert(first);
+            let bytes = if is_copied || is_next {
+                Bytes::SameAs(first)
+            } else {
+                Bytes::Source(first)
+            };
+            let file = self.placed_as(follow_hard_link(source, child));
+            self.node_as(target, Placed { bytes, ..file })?;
         }
         Ok(())
     }
 
     /// Sets the mode of a destination directory to that of a source directory that was not chosen
     /// itself, but has chosen entries in it.
-    fn around(&mut self, target: &GuestPath, entry: Entry<'a>) -> Result<(), PlaceError> {
+    fn around(&mut self, target: &GuestPath, entry: Entry<'_>) -> Result<(), PlaceError> {
         self.directory(target)?;
-        if let Some(placed) = self.placed.get_mut(target) {
-            placed.node.mode = entry.mode;
-        }
+        self.placed
+            .change(target, |placed| placed.node.mode = entry.mode);
         Ok(())
-    }
-
-    /// Makes what was just placed a further name of a file.
-    fn link(&mut self, target: &GuestPath, first: &'a [u8]) {
-        if let Some(placed) = self.placed.get_mut(target) {
-            placed.bytes = Bytes::SameAs(first);
-        }
     }
 
     fn is_from(&self, place: &GuestPath, path: &[u8]) -> bool {
@@ -253,9 +236,13 @@ impl<'a> Placement<'a> {
     }
 
     /// Places one entry of the source at a path of the layer.
-    fn node(&mut self, target: GuestPath, entry: Entry<'a>) -> Result<(), PlaceError> {
+    fn node(&mut self, target: GuestPath, entry: Entry<'_>) -> Result<(), PlaceError> {
+        self.node_as(target, self.placed_as(entry))
+    }
+
+    fn node_as(&mut self, target: GuestPath, placed: Placed<'_>) -> Result<(), PlaceError> {
         self.parents(&target)?;
-        let is_directory = entry.is_directory();
+        let is_directory = placed.node.is_directory();
         let check = |target: &GuestPath, found: Option<&PlacedKind>| match found {
             Some(PlacedKind::Directory) if !is_directory => {
                 Err(PlaceError::Directory(target.clone()))
@@ -265,7 +252,6 @@ impl<'a> Placement<'a> {
             }
             _ => Ok(()),
         };
-        let placed = self.placed_as(entry);
         let is_in_fresh = matches!(self.inside, Some((_, true)));
         match self.placed.get(&target) {
             Some(earlier) => check(&target, Some(&PlacedKind::of(&earlier.node)))?,
@@ -281,12 +267,16 @@ impl<'a> Placement<'a> {
                 }
             }
         }
-        self.placed.insert(target, placed);
+        let node = Entry {
+            path: target.as_bytes(),
+            ..placed.node
+        };
+        self.placed.insert(&Placed { node, ..placed });
         Ok(())
     }
 
     /// Returns what becomes of an entry of the source.
-    fn placed_as(&self, entry: Entry<'a>) -> Placed<'a> {
+    fn placed_as<'e>(&self, entry: Entry<'e>) -> Placed<'e> {
         let mut node = entry;
         (node.uid, node.gid) = self.ids(entry.uid, entry.gid);
         if !matches!(node.kind, NodeKind::Symlink { .. }) {

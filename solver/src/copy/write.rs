@@ -1,19 +1,19 @@
 //! From placed entries to a layer: the one part of a copy that moves bytes.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::io;
 
 use kiln_files::GuestPath;
 use kiln_snapshotter::{
-    BuildError, Digest, Expectation, FileContent, Hashed, LARGE_FILE, LayerBuilder, LayerError,
-    Metadata, NewFile, NewFiles,
+    BuildError, DeviceNodeKind, Digest, Expectation, FileContent, Hashed, LARGE_FILE, LayerBuilder,
+    LayerError, Metadata, NewFile, NewFiles,
 };
 use kiln_threads::Stop;
 use kiln_tree::NodeKind;
 
 use super::earlier::Earlier;
-use super::entries::{Bytes, Entries, Placed};
+use super::entries::{Bytes, Entries, EntryId, Placed};
 use super::progress::CopyProgress;
 use crate::files::Files;
 use crate::progress::Vertex;
@@ -87,7 +87,7 @@ pub(crate) struct CopyTarget<'a> {
 pub(crate) fn write(
     target: CopyTarget<'_>,
     source: &dyn Files,
-    entries: &Entries<'_>,
+    entries: &Entries,
     turn: WriteRound,
 ) -> Result<Fidelity, WriteError> {
     let CopyTarget {
@@ -96,57 +96,35 @@ pub(crate) fn write(
         vertex,
     } = target;
     let names = hard_links(entries);
-    let mut files = Vec::new();
-    for (path, placed) in entries.iter() {
-        let metadata = Metadata::of(&placed.node);
-        match placed.node.kind {
-            NodeKind::Directory { .. } => builder.add_directory(path, &metadata)?,
-            NodeKind::Symlink { target } => builder.add_symlink(path, &metadata, target)?,
-            NodeKind::File { .. } => files.push((path, placed)),
-            NodeKind::CharDevice(device) => {
-                builder.add_device(
-                    path,
-                    &metadata,
-                    kiln_snapshotter::DeviceNodeKind::Char,
-                    device,
-                )?;
-            }
-            NodeKind::BlockDevice(device) => {
-                builder.add_device(
-                    path,
-                    &metadata,
-                    kiln_snapshotter::DeviceNodeKind::Block,
-                    device,
-                )?;
-            }
-            NodeKind::Fifo => builder.add_fifo(path, &metadata)?,
-            // Whiteouts never come out of a merged view or a context, and files with several
-            // names were turned into files when they were placed.
-            NodeKind::HardLink { .. } | NodeKind::Whiteout => {}
-        }
+    for (_, placed) in entries.iter() {
+        add_unless_file(builder, &placed)?;
     }
-    let first_name = |path: &GuestPath, placed: &Placed<'_>| match placed.bytes {
+    let first_name = |placed: &Placed<'_>| match placed.bytes {
         Bytes::SameAs(first) | Bytes::Source(first) => {
-            names.get(first).copied().filter(|name| *name != path)
+            let name = names.get(first).copied();
+            name.filter(|name| *name != placed.node.path)
         }
         Bytes::Inline(_) | Bytes::None => None,
     };
-    let mut new = Vec::with_capacity(files.len());
-    for &(path, placed) in &files {
-        if first_name(path, placed).is_none() && !add_known(builder, path, placed)? {
-            new.push((path, placed));
+    let files = || entries.iter().filter(|(_, placed)| is_file(placed));
+    let mut new = Vec::new();
+    for (id, placed) in files() {
+        if first_name(&placed).is_none() && !add_known(builder, &placed)? {
+            new.push(id);
         }
     }
+    let is_any_large = || new.iter().any(|id| is_large(&entries.at(*id)));
     // Of a layer that is like an earlier one, most need not be digested again.
-    let is_alike = earlier.layer().is_some() && !new.iter().any(|(_, placed)| is_large(placed));
+    let is_alike = earlier.layer().is_some() && !is_any_large();
     let digest = match turn {
         WriteRound::Last if names.is_empty() && !is_alike => Digest::OnTheWay,
         _ => Digest::Later,
     };
-    let sizes = new.iter().map(|(_, placed)| content(placed).size_bytes);
+    let sizes = new.iter().map(|id| content(&entries.at(*id)).size_bytes);
     let new = FromSource {
         progress: CopyProgress::new(vertex, new.len(), sizes.sum()),
         source,
+        entries,
         files: new,
     };
     let expectation = builder.add_files(&new, digest)?;
@@ -154,12 +132,37 @@ pub(crate) fn write(
     if expectation == Expectation::Failed {
         new.refuse_damage(builder.stop())?;
     }
-    for (path, placed) in files {
-        if let Some(name) = first_name(path, placed) {
-            builder.add_hard_link(path, name)?;
+    for (_, placed) in files() {
+        if let Some(name) = first_name(&placed) {
+            builder.add_hard_link(&placed.node.guest_path(), &GuestPath::new(name))?;
         }
     }
     Ok(expectation.into())
+}
+
+/// Adds what is no regular file.
+fn add_unless_file(builder: &LayerBuilder, placed: &Placed<'_>) -> Result<(), WriteError> {
+    let node = &placed.node;
+    let (path, metadata) = (|| node.guest_path(), Metadata::of(node));
+    match node.kind {
+        NodeKind::Directory { .. } => builder.add_directory(&path(), &metadata)?,
+        NodeKind::Symlink { target } => builder.add_symlink(&path(), &metadata, target)?,
+        NodeKind::CharDevice(device) => {
+            builder.add_device(&path(), &metadata, DeviceNodeKind::Char, device)?;
+        }
+        NodeKind::BlockDevice(device) => {
+            builder.add_device(&path(), &metadata, DeviceNodeKind::Block, device)?;
+        }
+        NodeKind::Fifo => builder.add_fifo(&path(), &metadata)?,
+        // Whiteouts never come out of a merged view or a context, and files with several names
+        // were turned into files when they were placed.
+        NodeKind::File { .. } | NodeKind::HardLink { .. } | NodeKind::Whiteout => {}
+    }
+    Ok(())
+}
+
+fn is_file(placed: &Placed<'_>) -> bool {
+    matches!(placed.node.kind, NodeKind::File { .. })
 }
 
 fn is_large(placed: &Placed<'_>) -> bool {
@@ -168,9 +171,9 @@ fn is_large(placed: &Placed<'_>) -> bool {
 
 /// Returns, for each source file with several names in the layer, the name that comes first: that
 /// is where the file itself goes.
-fn hard_links<'e, 'a>(entries: &'e Entries<'a>) -> HashMap<&'a [u8], &'e GuestPath> {
-    let mut groups: HashMap<&[u8], &GuestPath> = HashMap::new();
-    let shared: Vec<&[u8]> = entries
+fn hard_links(entries: &Entries) -> HashMap<&[u8], &[u8]> {
+    let mut groups = HashMap::new();
+    let shared: HashSet<&[u8]> = entries
         .iter()
         .filter_map(|(_, placed)| match placed.bytes {
             Bytes::SameAs(first) => Some(first),
@@ -180,31 +183,27 @@ fn hard_links<'e, 'a>(entries: &'e Entries<'a>) -> HashMap<&'a [u8], &'e GuestPa
     if shared.is_empty() {
         return groups;
     }
-    let shared: std::collections::HashSet<&[u8]> = shared.into_iter().collect();
-    for (path, placed) in entries.iter() {
+    for (_, placed) in entries.iter() {
         if let Bytes::SameAs(first) | Bytes::Source(first) = placed.bytes
             && shared.contains(first)
         {
-            groups.entry(first).or_insert(path);
+            groups.entry(first).or_insert(placed.node.path);
         }
     }
     groups
 }
 
 /// Adds a file if nothing has to be read for it, and says whether it did.
-fn add_known(
-    builder: &LayerBuilder,
-    path: &GuestPath,
-    placed: &Placed<'_>,
-) -> Result<bool, WriteError> {
+fn add_known(builder: &LayerBuilder, placed: &Placed<'_>) -> Result<bool, WriteError> {
     let bytes = match placed.bytes {
-        Bytes::Inline(content) => content.as_bytes(),
+        Bytes::Inline(content) => content,
         Bytes::None => return Ok(true),
         // It may be a socket, which cannot be opened.
         Bytes::Source(_) | Bytes::SameAs(_) if content(placed).size_bytes == 0 => &[],
         Bytes::Source(_) | Bytes::SameAs(_) => return Ok(false),
     };
-    builder.add_file(path, &Metadata::of(&placed.node), FileContent::Bytes(bytes))?;
+    let (path, metadata) = (placed.node.guest_path(), Metadata::of(&placed.node));
+    builder.add_file(&path, &metadata, FileContent::Bytes(bytes))?;
     Ok(true)
 }
 
@@ -223,14 +222,20 @@ fn content(placed: &Placed<'_>) -> Hashed {
 struct FromSource<'a> {
     progress: CopyProgress<'a>,
     source: &'a dyn Files,
-    files: Vec<(&'a GuestPath, &'a Placed<'a>)>,
+    entries: &'a Entries,
+    files: Vec<EntryId>,
 }
 
 impl FromSource<'_> {
+    fn placed(&self, number: usize) -> Placed<'_> {
+        self.entries.at(self.files[number])
+    }
+
     /// Fails if one of the files is the store's own and not what its layer says: those never
     /// change, so it was damaged.
     fn refuse_damage(&self, stop: &Stop) -> Result<(), WriteError> {
-        for (number, (path, placed)) in self.files.iter().enumerate() {
+        for number in 0..self.files.len() {
+            let placed = self.placed(number);
             let (Bytes::Source(from) | Bytes::SameAs(from)) = placed.bytes else {
                 continue;
             };
@@ -238,10 +243,10 @@ impl FromSource<'_> {
                 continue;
             };
             let found = kiln_snapshotter::hash(&self.open(number)?, stop).map_err(|source| {
-                let path = (*path).clone();
+                let path = placed.node.guest_path();
                 WriteError::Open { path, source }
             })?;
-            if found != content(placed) {
+            if found != content(&placed) {
                 let path = GuestPath::new(from);
                 return Err(LayerError::Changed { id, path }.into());
             }
@@ -258,24 +263,24 @@ impl NewFiles for FromSource<'_> {
     }
 
     fn describe(&self, number: usize) -> NewFile<'_> {
-        let (path, placed) = self.files[number];
+        let placed = self.placed(number);
         NewFile {
-            path,
+            path: placed.node.guest_path(),
             metadata: Metadata::of(&placed.node),
-            known: content(placed),
+            known: content(&placed),
         }
     }
 
     fn open(&self, number: usize) -> Result<File, WriteError> {
-        let (Bytes::Source(from) | Bytes::SameAs(from)) = self.files[number].1.bytes else {
+        let placed = self.placed(number);
+        let (Bytes::Source(from) | Bytes::SameAs(from)) = placed.bytes else {
             unreachable!("what the Dockerfile holds was added");
         };
         let opened = self.source.open(from).map_err(|error| WriteError::Open {
             path: GuestPath::new(from),
             source: error,
         })?;
-        self.progress
-            .begin(content(self.files[number].1).size_bytes);
+        self.progress.begin(content(&placed).size_bytes);
         Ok(opened)
     }
 }

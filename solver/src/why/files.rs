@@ -100,11 +100,8 @@ fn foreseen(copy: &CopyOp, now: &Now<'_>, deps: &Deps<'_>) -> Option<Tree> {
         placement.inline(copy, name, content).ok()?;
     }
     let mut tree = TreeBuilder::new();
-    for (path, placed) in placement.into_entries().iter() {
-        tree.push(&Entry {
-            path: path.as_bytes(),
-            ..placed.node
-        });
+    for (_, placed) in placement.into_entries().iter() {
+        tree.push(&placed.node);
     }
     Some(tree.finish())
 }

@@ -1,4 +1,4 @@
-//! Files that a walk meets: unchanged ones, and others.
+//! A file that a walk met, as it is now.
 
 use rustix::fs::{FileType, Stat};
 
@@ -7,14 +7,6 @@ use crate::stat_index::FileIdentity;
 use crate::tree::{Device, Entry, NodeKind, XattrsBuf};
 use crate::{Blake3, StatIndex};
 use kiln_oci::Timestamp;
-
-/// Something that the walk met.
-pub(super) enum Met {
-    /// As it was: its position in the previous index.
-    Known(usize),
-    /// New, changed, or of a kind about which the previous index was not asked.
-    New(Box<FoundFile>),
-}
 
 /// A file as it is now.
 pub(super) struct FoundFile {
@@ -82,6 +74,55 @@ impl FoundFile {
             xattrs: XattrsBuf::default(),
             identity: identity(stat, now),
         })
+    }
+
+    /// Appends it, for [`FoundFile::decode`].
+    pub(super) fn encode(&self, out: &mut Vec<u8>) {
+        out.push(u8::from(self.has_several_names) | u8::from(self.must_be_read) << 1);
+        self.identity.encode(out);
+        self.entry().encode(out);
+    }
+
+    /// Takes one from the start of some bytes.
+    pub(super) fn decode(bytes: &[u8]) -> Option<Self> {
+        let (flags, rest) = bytes.split_first()?;
+        let (identity, rest) = rest.split_at_checked(FileIdentity::LENGTH)?;
+        let (entry, _) = Entry::decode(rest)?;
+        let kind = match entry.kind {
+            NodeKind::File { size, hash } => FoundKind::File { size, hash },
+            NodeKind::HardLink { target } => FoundKind::HardLink {
+                target: target.to_vec(),
+            },
+            NodeKind::Directory { .. } => FoundKind::Directory,
+            NodeKind::Symlink { target } => FoundKind::Symlink {
+                target: target.to_vec(),
+            },
+            NodeKind::CharDevice(device) => FoundKind::CharDevice(device),
+            NodeKind::BlockDevice(device) => FoundKind::BlockDevice(device),
+            NodeKind::Fifo => FoundKind::Fifo,
+            NodeKind::Whiteout => return None,
+        };
+        Some(Self {
+            path: entry.path.to_vec(),
+            kind,
+            mode: entry.mode,
+            uid: entry.uid,
+            gid: entry.gid,
+            mtime: entry.mtime,
+            // They come with the content.
+            xattrs: XattrsBuf::default(),
+            identity: FileIdentity::decode(identity),
+            has_several_names: flags & 1 != 0,
+            must_be_read: flags & 2 != 0,
+        })
+    }
+
+    /// Says that it is a further name of a file.
+    pub(super) fn link_to(&mut self, first: &[u8]) {
+        self.kind = FoundKind::HardLink {
+            target: first.to_vec(),
+        };
+        self.must_be_read = false;
     }
 
     pub(super) fn entry(&self) -> Entry<'_> {

@@ -12,7 +12,8 @@ use rayon::prelude::*;
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, RawDir, Stat};
 
 use super::filter::{Filter, Owners, ScanError, Visit, host_path};
-use super::found::{FoundFile, Met, is_known};
+use super::found::{FoundFile, is_known};
+use super::met::{Met, MetList};
 use crate::StatIndex;
 use kiln_files::GuestPath;
 use kiln_oci::Timestamp;
@@ -63,8 +64,8 @@ enum Relevance {
 
 impl<F: Filter> Walk<'_, F> {
     /// Returns everything met, in the order of the index.
-    pub(super) fn run(&self, root: &OwnedFd) -> Result<Vec<Met>, ScanError> {
-        let mut met = Vec::with_capacity(self.previous.tree().len());
+    pub(super) fn run(&self, root: &OwnedFd) -> Result<MetList, ScanError> {
+        let mut met = MetList::with_room(self.previous.tree().len());
         self.directory(root, &[], &self.filter.root(), &mut met)?;
         Ok(met)
     }
@@ -75,31 +76,33 @@ impl<F: Filter> Walk<'_, F> {
         directory: &OwnedFd,
         path: &[u8],
         state: &F::State,
-        met: &mut Vec<Met>,
+        met: &mut MetList,
     ) -> Result<(), ScanError> {
         let children = self.children(directory, path, state)?;
         let known = self.previous.tree().len();
         let is_worth_threads = known == 0 || known >= WORTH_THREADS;
-        let mut leaves = children.leaves.into_iter();
+        let mut leaves = children.leaves.iter();
         let mut added = 0;
-        let mut up_to = |count: usize, met: &mut Vec<Met>| {
-            met.extend(leaves.by_ref().take(count - added));
+        let mut up_to = |count: usize, met: &mut MetList| {
+            for leaf in leaves.by_ref().take(count - added) {
+                met.push(leaf);
+            }
             added = count;
         };
         if children.directories.len() > 1 && is_worth_threads {
             kiln_threads::prepare_pool();
-            let parts: Vec<(usize, Vec<Met>)> = children
+            let parts: Vec<(usize, MetList)> = children
                 .directories
                 .into_par_iter()
                 .map(|(before, inner)| {
-                    let mut part = Vec::new();
+                    let mut part = MetList::default();
                     self.enter(directory, inner, &mut part)?;
                     Ok((before, part))
                 })
                 .collect::<Result<_, ScanError>>()?;
             for (before, part) in parts {
                 up_to(before, met);
-                met.extend(part);
+                met.append(&part);
             }
         } else {
             for (before, inner) in children.directories {
@@ -107,7 +110,9 @@ impl<F: Filter> Walk<'_, F> {
                 self.enter(directory, inner, met)?;
             }
         }
-        met.extend(leaves);
+        for leaf in leaves {
+            met.push(leaf);
+        }
         Ok(())
     }
 
@@ -116,7 +121,7 @@ impl<F: Filter> Walk<'_, F> {
         &self,
         parent: &OwnedFd,
         inner: Subdirectory<F::State>,
-        met: &mut Vec<Met>,
+        met: &mut MetList,
     ) -> Result<(), ScanError> {
         let name = inner.path.rsplit(|&b| b == b'/').next().unwrap_or(&[]);
         // Opened one at a time: a directory may have more of them than a process may have open.
@@ -128,7 +133,7 @@ impl<F: Filter> Walk<'_, F> {
                 }
             })?;
         let before = met.len();
-        met.push(inner.itself);
+        met.push(&inner.itself);
         self.directory(&directory, &inner.path, &inner.state, met)?;
         if inner.only_with_content && met.len() == before + 1 {
             met.truncate(before);

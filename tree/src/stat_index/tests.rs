@@ -72,7 +72,7 @@ fn a_damaged_index_is_none() {
     other_format[0] ^= 1;
     assert!(none(&other_format));
     // The length of the identities: more than there is, and one record less.
-    for length in [u64::MAX, 1 << 20, RECORD as u64] {
+    for length in [u64::MAX, 1 << 20, FileIdentity::LENGTH as u64] {
         let mut wrong = good.clone();
         wrong[MAGIC.len()..MAGIC.len() + 8].copy_from_slice(&length.to_le_bytes());
         assert!(none(&wrong), "{length}");
@@ -83,8 +83,8 @@ fn a_damaged_index_is_none() {
     }
     // A record is missing, and the header says so.
     let mut shorter = good.clone();
-    shorter.drain(header..header + RECORD);
-    shorter[MAGIC.len()..header].copy_from_slice(&(RECORD as u64).to_le_bytes());
+    shorter.drain(header..header + FileIdentity::LENGTH);
+    shorter[MAGIC.len()..header].copy_from_slice(&(FileIdentity::LENGTH as u64).to_le_bytes());
     assert!(none(&shorter));
 }
 

@@ -144,7 +144,11 @@ impl Entry<'_> {
         matches!(self.kind, NodeKind::Directory { .. })
     }
 
-    pub(super) fn encode(&self, out: &mut Vec<u8>) {
+    /// Appends the entry as it is stored.
+    ///
+    /// # Panics
+    /// When the path or a link target has 64 KiB or more, which no system call takes.
+    pub fn encode(&self, out: &mut Vec<u8>) {
         put_short(out, self.path);
         let tag = match self.kind {
             NodeKind::File { .. } => 0,
@@ -184,7 +188,10 @@ impl Entry<'_> {
 }
 
 impl<'a> Entry<'a> {
-    pub(super) fn decode(bytes: &'a [u8]) -> Option<Self> {
+    /// Takes an entry from the start of some bytes, and returns those behind it, too; none if there
+    /// is no entry.
+    #[must_use]
+    pub fn decode(bytes: &'a [u8]) -> Option<(Self, &'a [u8])> {
         let mut reader = FieldReader(bytes);
         let path = reader.short_bytes()?;
         let tag = reader.tag()?;
@@ -217,7 +224,7 @@ impl<'a> Entry<'a> {
             _ => return None,
         };
         let xattrs = Xattrs(reader.long_bytes()?);
-        Some(Self {
+        let entry = Self {
             path,
             kind,
             mode,
@@ -225,16 +232,15 @@ impl<'a> Entry<'a> {
             gid,
             mtime,
             xattrs,
-        })
+        };
+        Some((entry, reader.0))
     }
 }
 
 /// Returns how many bytes the entry takes that is at the start of some.
 pub(super) fn encoded_length(bytes: &[u8]) -> usize {
-    let entry = Entry::decode(bytes).expect("push wrote an entry");
-    let end = entry.xattrs.0.as_ptr_range().end;
-    // The extended attributes are the last field.
-    end.addr() - bytes.as_ptr().addr()
+    let (_, rest) = Entry::decode(bytes).expect("push wrote an entry");
+    bytes.len() - rest.len()
 }
 
 /// Marks directories that are only there for what is in them.

@@ -2,16 +2,17 @@
 
 use std::cmp::Ordering;
 use std::fmt;
+use std::io::{self, Write};
 use std::ops::Range;
 
 use super::entry::{Entry, FieldReader, encoded_length, is_implied};
 use crate::{Blake3, LayerId};
 use kiln_files::{FileBytes, compare_paths, is_clean};
 
-pub(super) const MAGIC: &[u8; 10] = b"kilntree1\0";
-pub(super) const HEADER: usize = MAGIC.len() + 4;
+const MAGIC: &[u8; 10] = b"kilntree1\0";
+const HEADER: usize = MAGIC.len() + 4;
 
-/// FileBytes that are not an index.
+/// Bytes that are not an index.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("not a valid file index")]
 pub struct InvalidTree;
@@ -19,12 +20,14 @@ pub struct InvalidTree;
 /// A sorted index of files.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Tree {
-    pub(super) bytes: FileBytes,
     pub(super) count: usize,
+    /// Where each entry begins, as four bytes.
+    pub(super) offsets: FileBytes,
+    pub(super) entries: FileBytes,
 }
 
 impl Tree {
-    /// Takes the bytes of an index, as [`Tree::as_bytes`] gave them.
+    /// Takes the bytes of an index, as [`Tree::write`] writes them.
     ///
     /// # Errors
     /// When they are not one: every entry is looked at, so a damaged file is found here.
@@ -40,15 +43,16 @@ impl Tree {
             .and_then(|length| length.checked_add(HEADER))
             .filter(|&end| end <= bytes.len())
             .ok_or(InvalidTree)?;
-        let tree = Self { bytes, count };
-        let entries_length = tree.bytes.len() - offsets_end;
+        let tree = Self {
+            count,
+            offsets: bytes.part(HEADER..offsets_end),
+            entries: bytes.part(offsets_end..bytes.len()),
+        };
         let mut previous: Option<(&[u8], usize)> = None;
         for position in 0..count {
             let offset = tree.offset(position);
-            if offset >= entries_length {
-                return Err(InvalidTree);
-            }
-            let entry = Entry::decode(&tree.bytes[offsets_end + offset..]).ok_or(InvalidTree)?;
+            let bytes = tree.entries.get(offset..).ok_or(InvalidTree)?;
+            let (entry, _) = Entry::decode(bytes).ok_or(InvalidTree)?;
             let in_order = previous.is_none_or(|(path, before)| {
                 before < offset && compare_paths(path, entry.path) == Ordering::Less
             });
@@ -60,16 +64,28 @@ impl Tree {
         Ok(tree)
     }
 
-    /// Returns the bytes to be stored.
+    /// Writes the bytes to be stored.
+    ///
+    /// # Errors
+    /// When they cannot be written.
+    pub fn write(&self, to: &mut impl Write) -> io::Result<()> {
+        let count = u32::try_from(self.count).expect("each entry takes more than one byte");
+        to.write_all(MAGIC)?;
+        to.write_all(&count.to_le_bytes())?;
+        to.write_all(&self.offsets)?;
+        to.write_all(&self.entries)
+    }
+
+    /// Returns how many bytes [`Tree::write`] writes.
     #[must_use]
-    pub fn as_bytes(&self) -> &[u8] {
-        &self.bytes
+    pub fn file_length(&self) -> u64 {
+        (HEADER + self.offsets.len() + self.entries.len()) as u64
     }
 
     /// Returns kiln's identity of a layer with this index.
     #[must_use]
     pub fn layer_id(&self) -> LayerId {
-        LayerId(Blake3::of(self.entry_bytes()))
+        LayerId(Blake3::of(&self.entries))
     }
 
     /// Returns the number of entries.
@@ -91,8 +107,9 @@ impl Tree {
     #[must_use]
     pub fn at(&self, position: usize) -> Entry<'_> {
         assert!(position < self.count, "position beyond the end of the tree");
-        Entry::decode(&self.entry_bytes()[self.offset(position)..])
+        Entry::decode(&self.entries[self.offset(position)..])
             .expect("entries were checked when the tree was made")
+            .0
     }
 
     /// Returns the entries in the order of a walk.
@@ -103,7 +120,7 @@ impl Tree {
     /// Returns the directories that are only there for what is in them.
     pub fn implied(&self) -> impl Iterator<Item = Entry<'_>> {
         let tag = |position: usize| {
-            let entry = &self.entry_bytes()[self.offset(position)..];
+            let entry = &self.entries[self.offset(position)..];
             let mut reader = FieldReader(entry);
             let _path = reader.short_bytes();
             reader.tag()
@@ -167,7 +184,7 @@ impl Tree {
 
     /// Returns the bytes of the entry at a position, and of nothing else.
     pub(super) fn encoded(&self, position: usize) -> &[u8] {
-        let entry = &self.entry_bytes()[self.offset(position)..];
+        let entry = &self.entries[self.offset(position)..];
         &entry[..encoded_length(entry)]
     }
 
@@ -186,21 +203,17 @@ impl Tree {
     /// # Panics
     /// When there is none.
     pub(crate) fn path_at(&self, position: usize) -> &[u8] {
-        FieldReader(&self.entry_bytes()[self.offset(position)..])
+        FieldReader(&self.entries[self.offset(position)..])
             .short_bytes()
             .expect("entries were checked when the tree was made")
     }
 
     pub(super) fn offset(&self, position: usize) -> usize {
-        let at = HEADER + position * 4;
-        let bytes = self.bytes[at..at + 4]
+        let at = position * 4;
+        let bytes = self.offsets[at..at + 4]
             .try_into()
             .expect("a slice of four bytes");
         u32::from_le_bytes(bytes) as usize
-    }
-
-    pub(super) fn entry_bytes(&self) -> &[u8] {
-        &self.bytes[HEADER + self.count * 4..]
     }
 }
 

@@ -70,7 +70,7 @@ impl Placement<'_> {
         if let Some(mut node) = self.below.get(path.as_bytes()) {
             node.kind = NodeKind::DIRECTORY;
             let bytes = Bytes::None;
-            self.placed.insert(path.clone(), Placed { node, bytes });
+            self.placed.insert(&Placed { node, bytes });
         }
     }
 
@@ -87,7 +87,7 @@ impl Placement<'_> {
             Some(Chmod::Symbolic(_)) | None => 0o755,
         };
         let node = Entry {
-            path: b"",
+            path: path.as_bytes(),
             kind: NodeKind::DIRECTORY,
             mode,
             uid,
@@ -96,7 +96,7 @@ impl Placement<'_> {
             xattrs: Xattrs::default(),
         };
         let bytes = Bytes::None;
-        self.placed.insert(path.clone(), Placed { node, bytes });
+        self.placed.insert(&Placed { node, bytes });
     }
 
     /// Returns the time of a directory that has to be made: that of the directory it is made in.

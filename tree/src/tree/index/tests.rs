@@ -27,6 +27,12 @@ fn tree(paths: &[&str]) -> Tree {
     builder.finish()
 }
 
+fn written(tree: &Tree) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    tree.write(&mut bytes).unwrap();
+    bytes
+}
+
 #[test]
 fn entries_of_every_kind_read_back() {
     let xattrs = XattrsBuf::new(vec![
@@ -80,7 +86,7 @@ fn entries_of_every_kind_read_back() {
     assert_eq!(tree.iter().collect::<Vec<_>>(), entries);
     let names: Vec<_> = tree.at(0).xattrs.iter().map(|(name, _)| name).collect();
     assert_eq!(names, [&b"security.capability"[..], b"user.b"]);
-    assert_eq!(Tree::from_bytes(tree.as_bytes().to_vec()), Ok(tree));
+    assert_eq!(Tree::from_bytes(written(&tree)), Ok(tree));
 }
 
 #[test]
@@ -141,16 +147,13 @@ fn a_tree_with_another_has_the_entries_of_both() {
         let merged = lower.with(&upper);
         assert_eq!(listed(&merged), expected);
         assert_eq!(merged.len(), expected.len());
-        assert_eq!(
-            Tree::from_bytes(merged.as_bytes().to_vec()).as_ref(),
-            Ok(&merged)
-        );
+        assert_eq!(Tree::from_bytes(written(&merged)).as_ref(), Ok(&merged));
     }
 }
 
 #[test]
 fn damage_is_found() {
-    let good = tree(&["a", "b/c"]).as_bytes().to_vec();
+    let good = written(&tree(&["a", "b/c"]));
     for cut in 0..good.len() {
         assert_eq!(
             Tree::from_bytes(good[..cut].to_vec()),
