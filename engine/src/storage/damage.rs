@@ -1,6 +1,7 @@
 //! Damaged objects of the state directory, and the repair of a layer.
 
 use std::fmt;
+use std::fs;
 use std::io;
 use std::path::PathBuf;
 
@@ -140,6 +141,17 @@ pub(crate) fn is_damaged_indeed(
         DamagedObject::Record(_) | DamagedObject::Name(_) => return true,
     };
     matches!(found, Some(Finding::Damaged(_)))
+}
+
+/// Says whether an object is not here any more, so that nothing can be wrong with it.
+pub(crate) fn is_gone(stores: &Stores, object: &DamagedObject) -> bool {
+    let path = match object {
+        DamagedObject::Blob(digest) => stores.blobs.path(*digest),
+        DamagedObject::Layer(id) => stores.layers.place(*id),
+        DamagedObject::Name(path) => path.clone(),
+        DamagedObject::Record(_) => return false,
+    };
+    fs::symlink_metadata(path).is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
 }
 
 /// Names a layer again whose index is whole, or makes its files again from a blob that is whole;

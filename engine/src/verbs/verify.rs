@@ -146,6 +146,9 @@ pub fn verify(
             .map_err(locking)?;
         result?;
     }
+    // A kiln that collected meanwhile took away the names of a layer first, then the layer.
+    damage
+        .retain(|one| one.outcome != RepairOutcome::Left || !damage::is_gone(stores, &one.object));
     let lost = lost(stores, &damage)?;
     damage.extend(unreadable.into_iter().map(as_found(RepairOutcome::Unread)));
     Ok(Verification {
@@ -351,4 +354,44 @@ fn lost(stores: &Stores, damage: &[Damage]) -> Result<Vec<Lost>, Error> {
     }
     lost.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(lost)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+    use crate::stores::{StoresOptions, StoresPurpose};
+
+    /// Verifies a store with a damaged blob that another kiln removes as soon as it was looked at,
+    /// or does not.
+    fn verified(repair: Repair, is_removed: bool) -> Verification {
+        let directory = tempfile::tempdir().unwrap();
+        let stores = Stores::open(&StoresOptions {
+            root: directory.path().to_owned(),
+            purpose: StoresPurpose::Look,
+            unpack_limit: Default::default(),
+        })
+        .unwrap();
+        let digest = Sha256::of(b"what it should be");
+        let path = stores.blobs.path(digest);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, "what it is").unwrap();
+        let progress = |done: usize, total: usize| {
+            if done == total && is_removed {
+                fs::remove_file(&path).unwrap();
+            }
+        };
+        verify(&stores, repair, &|| (), &progress).unwrap()
+    }
+
+    #[test]
+    fn objects_collected_while_they_are_verified_are_not_damaged() {
+        for repair in [Repair::Attempt, Repair::None] {
+            let gone = verified(repair, true);
+            assert_eq!(gone.damage.len(), 0, "{gone:#?}");
+            assert!(gone.is_whole());
+            assert_eq!(verified(repair, false).damage.len(), 1);
+        }
+    }
 }
