@@ -76,6 +76,7 @@ pub fn scan<F: Filter>(
         wanted: &wanted,
         previous: &previous,
         now,
+        records: Default::default(),
     };
     let mut met = walk.run(&directory)?;
     let first_names = link_names(&mut met, &previous);

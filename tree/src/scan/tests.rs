@@ -291,3 +291,29 @@ fn an_index_entry_of_an_exchanged_file_is_not_relied_on() {
     };
     assert_eq!(hash, Blake3::of(b"a/f"));
 }
+
+#[test]
+fn records_of_many_files_are_put_together_in_order() {
+    // In one directory, and in several next to each other, more than a thread keeps for itself.
+    let name = |number: usize| match number {
+        ..700 => format!("file{number:04}"),
+        _ => format!("d{}/file{number:04}", number % 4),
+    };
+    let mut expected: Vec<String> = (0..2800).map(name).collect();
+    let files: Vec<&str> = expected.iter().map(String::as_str).collect();
+    let mut fixture = Fixture::new(&files);
+    expected.extend((0..4).map(|number| format!("d{number}")));
+    expected.sort_by(|a, b| kiln_files::compare_paths(a.as_bytes(), b.as_bytes()));
+    let first = fixture.scan(&["/"]);
+    assert_eq!(paths(&first), expected);
+    assert_eq!(first.files_read, expected.len());
+    // Half of them again, among those that are known.
+    fixture.now += 1000;
+    for number in (0..2800).step_by(2) {
+        fs::write(fixture.path(&name(number)), "another content").unwrap();
+    }
+    let second = fixture.scan(&["/"]);
+    assert_eq!(paths(&second), expected);
+    assert_eq!(second.files_read, 1400);
+    assert_ne!(second.tree, first.tree);
+}

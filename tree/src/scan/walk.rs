@@ -13,7 +13,7 @@ use rustix::fs::{AtFlags, FileType, Mode, OFlags, RawDir, Stat};
 
 use super::filter::{Filter, Owners, ScanError, Visit, host_path};
 use super::found::{FoundFile, is_known};
-use super::met::{Met, MetList};
+use super::met::{Met, MetList, MetPart, MetRecords};
 use crate::StatIndex;
 use kiln_files::GuestPath;
 use kiln_oci::Timestamp;
@@ -26,6 +26,9 @@ pub(super) const DIRECTORY: OFlags = OFlags::RDONLY
 /// Files in the previous index below which starting threads costs more than they save.
 const WORTH_THREADS: usize = 1000;
 
+/// Directories next to each other that are walked before what they hold is put together.
+const AT_ONCE: usize = 1024;
+
 /// Bytes of directory entries that are read at once.
 const ENTRIES: usize = 16 << 10;
 
@@ -35,18 +38,20 @@ pub(super) struct Walk<'a, F: Filter> {
     pub(super) wanted: &'a [GuestPath],
     pub(super) previous: &'a StatIndex,
     pub(super) now: Timestamp,
+    pub(super) records: MetRecords,
 }
 
 /// The entries of a directory, in order.
 struct Children<S> {
-    leaves: Vec<Met>,
-    /// Each with the number of leaves before it.
-    directories: Vec<(usize, Subdirectory<S>)>,
+    met: MetPart,
+    /// Those of them that are to be entered.
+    directories: Vec<Subdirectory<S>>,
 }
 
 /// A directory to be entered.
 struct Subdirectory<S> {
-    itself: Met,
+    /// Its number among those around it.
+    number: usize,
     path: Vec<u8>,
     state: S,
     /// It is excluded, but something in it may be included.
@@ -64,10 +69,10 @@ enum Relevance {
 
 impl<F: Filter> Walk<'_, F> {
     /// Returns everything met, in the order of the index.
-    pub(super) fn run(&self, root: &OwnedFd) -> Result<MetList, ScanError> {
-        let mut met = MetList::with_room(self.previous.tree().len());
+    pub(super) fn run(self, root: &OwnedFd) -> Result<MetList, ScanError> {
+        let mut met = MetPart::with_room(self.previous.tree().len());
         self.directory(root, &[], &self.filter.root(), &mut met)?;
-        Ok(met)
+        Ok(met.finish(self.records))
     }
 
     /// Adds what is in a directory.
@@ -76,52 +81,71 @@ impl<F: Filter> Walk<'_, F> {
         directory: &OwnedFd,
         path: &[u8],
         state: &F::State,
-        met: &mut MetList,
+        met: &mut MetPart,
     ) -> Result<(), ScanError> {
-        let children = self.children(directory, path, state)?;
+        let Children {
+            met: children,
+            directories,
+        } = self.children(directory, path, state)?;
         let known = self.previous.tree().len();
         let is_worth_threads = known == 0 || known >= WORTH_THREADS;
-        let mut leaves = children.leaves.iter();
         let mut added = 0;
-        let mut up_to = |count: usize, met: &mut MetList| {
-            for leaf in leaves.by_ref().take(count - added) {
-                met.push(leaf);
-            }
+        let mut up_to = |count: usize, met: &mut MetPart| {
+            met.append(&children, added..count, &self.records);
             added = count;
         };
-        if children.directories.len() > 1 && is_worth_threads {
+        if directories.len() > 1 && is_worth_threads {
             kiln_threads::prepare_pool();
-            let parts: Vec<(usize, MetList)> = children
-                .directories
-                .into_par_iter()
-                .map(|(before, inner)| {
-                    let mut part = MetList::default();
-                    self.enter(directory, inner, &mut part)?;
-                    Ok((before, part))
-                })
-                .collect::<Result<_, ScanError>>()?;
-            for (before, part) in parts {
-                up_to(before, met);
-                met.append(&part);
+            for some in directories.chunks(AT_ONCE) {
+                let parts: Vec<MetPart> = some
+                    .par_iter()
+                    .map(|inner| {
+                        let mut part = MetPart::default();
+                        self.enter(directory, inner, &mut part)?;
+                        part.send(&self.records);
+                        Ok(part)
+                    })
+                    .collect::<Result<_, ScanError>>()?;
+                for (inner, part) in some.iter().zip(parts) {
+                    up_to(inner.number + 1, met);
+                    self.add_content(inner, met, |met| {
+                        met.append(&part, 0..part.len(), &self.records);
+                        Ok(())
+                    })?;
+                }
             }
         } else {
-            for (before, inner) in children.directories {
-                up_to(before, met);
-                self.enter(directory, inner, met)?;
+            for inner in &directories {
+                up_to(inner.number + 1, met);
+                self.add_content(inner, met, |met| self.enter(directory, inner, met))?;
             }
         }
-        for leaf in leaves {
-            met.push(leaf);
+        up_to(children.len(), met);
+        Ok(())
+    }
+
+    /// Adds what is in a directory that was the last to be met. One that is excluded and has nothing
+    /// in it is forgotten.
+    fn add_content(
+        &self,
+        inner: &Subdirectory<F::State>,
+        met: &mut MetPart,
+        add: impl FnOnce(&mut MetPart) -> Result<(), ScanError>,
+    ) -> Result<(), ScanError> {
+        let before = met.len();
+        add(met)?;
+        if inner.only_with_content && met.len() == before {
+            met.truncate(before - 1);
         }
         Ok(())
     }
 
-    /// Adds a directory and what is in it.
+    /// Opens a directory and adds what is in it.
     fn enter(
         &self,
         parent: &OwnedFd,
-        inner: Subdirectory<F::State>,
-        met: &mut MetList,
+        inner: &Subdirectory<F::State>,
+        met: &mut MetPart,
     ) -> Result<(), ScanError> {
         let name = inner.path.rsplit(|&b| b == b'/').next().unwrap_or(&[]);
         // Opened one at a time: a directory may have more of them than a process may have open.
@@ -132,13 +156,7 @@ impl<F: Filter> Walk<'_, F> {
                     source: error.into(),
                 }
             })?;
-        let before = met.len();
-        met.push(&inner.itself);
-        self.directory(&directory, &inner.path, &inner.state, met)?;
-        if inner.only_with_content && met.len() == before + 1 {
-            met.truncate(before);
-        }
-        Ok(())
+        self.directory(&directory, &inner.path, &inner.state, met)
     }
 
     /// Looks at everything in a directory.
@@ -150,7 +168,7 @@ impl<F: Filter> Walk<'_, F> {
     ) -> Result<Children<F::State>, ScanError> {
         let names = self.names(directory, path)?;
         let mut children = Children {
-            leaves: Vec::with_capacity(names.len()),
+            met: MetPart::with_room(names.len()),
             directories: Vec::new(),
         };
         let mut cursor = self.previous.tree().below(path).start;
@@ -175,6 +193,7 @@ impl<F: Filter> Walk<'_, F> {
                 source,
             })?;
         }
+        children.met.send(&self.records);
         Ok(children)
     }
 
@@ -203,17 +222,16 @@ impl<F: Filter> Walk<'_, F> {
         let Some(itself) = self.meet(parent, name, path, &stat, cursor)? else {
             return Ok(());
         };
-        if !is_directory {
-            children.leaves.push(itself);
-            return Ok(());
+        let number = children.met.len();
+        children.met.push(&itself, &self.records);
+        if is_directory {
+            children.directories.push(Subdirectory {
+                number,
+                path: path.to_vec(),
+                state: inner,
+                only_with_content,
+            });
         }
-        let inner = Subdirectory {
-            itself,
-            path: path.to_vec(),
-            state: inner,
-            only_with_content,
-        };
-        children.directories.push((children.leaves.len(), inner));
         Ok(())
     }
 
