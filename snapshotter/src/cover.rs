@@ -29,7 +29,7 @@ use crate::view::ParentView;
 pub(crate) fn cover(layers: &[Layer]) -> Result<Option<PathBuf>, BuildError> {
     let mut owner = None;
     for layer in layers.iter().rev() {
-        if layer.tree()?.implied().next().is_some() {
+        if layer.tree()?.has_implied() {
             owner = Some(layer);
             break;
         }

@@ -4,7 +4,7 @@
 //! layers/<2 hex>/<layer id>/index   the tree, what the layer is
 //! layers/<2 hex>/<layer id>/diff/   the files, in overlayfs form; may be absent, or be a part
 //! layers/<2 hex>/<layer id>/facts   JSON: tar streams and blobs known to hold the same; disk usage
-//! layers/<2 hex>/<layer id>/{upon,owners,cover,like,states}: see their modules
+//! layers/<2 hex>/<layer id>/{checked,upon,owners,cover,like,states}: see their modules
 //! diffs/<diff id>                   text: the layer id
 //! ```
 //!
@@ -26,6 +26,7 @@ use kiln_oci::DiffId;
 use kiln_threads::Stop;
 use kiln_tree::{Blake3, LayerId, Tree};
 
+use crate::checked_index::{self, IndexError};
 use crate::description;
 use crate::error::LayerError;
 use crate::facts::{KnownBlob, LayerFacts, TarFacts};
@@ -333,19 +334,37 @@ impl Layer {
         if let Some(tree) = self.state.tree.get() {
             return Ok(Arc::clone(tree));
         }
-        let path = self.state.path.join("index");
-        let bytes = File::open(&path).and_then(FileBytes::of_file);
-        let bytes = bytes.map_err(LayerError::at(&path))?;
-        let tree = Tree::from_bytes(bytes).map_err(|source| {
-            // One that stays is found again.
-            let _ = fs::remove_file(&path);
-            self.layers().forget(self.id());
-            LayerError::Damaged {
-                id: self.id(),
-                source,
-            }
-        })?;
+        let tree = checked_index::read(&self.state.store, &self.state.path);
+        let tree = tree.map_err(|error| self.unreadable_index(error))?;
         Ok(Arc::clone(self.state.tree.get_or_init(|| Arc::new(tree))))
+    }
+
+    /// Returns the index, and looks at every entry of it, whoever did before.
+    ///
+    /// # Errors
+    /// As [`Layer::tree`].
+    pub(crate) fn tree_looked_at(&self) -> Result<Tree, LayerError> {
+        let bytes = File::open(self.path("index")).and_then(FileBytes::of_file);
+        let tree = bytes
+            .map_err(IndexError::Io)
+            .and_then(|bytes| Tree::from_bytes(bytes).map_err(IndexError::Invalid));
+        tree.map_err(|error| self.unreadable_index(error))
+    }
+
+    fn unreadable_index(&self, error: IndexError) -> LayerError {
+        let path = self.path("index");
+        match error {
+            IndexError::Io(error) => LayerError::at(&path)(error),
+            IndexError::Invalid(source) => {
+                // One that stays is found again.
+                let _ = fs::remove_file(&path);
+                self.layers().forget(self.id());
+                LayerError::Damaged {
+                    id: self.id(),
+                    source,
+                }
+            }
+        }
     }
 
     /// Returns what is known about the layer besides its index. What is damaged is not known, and is

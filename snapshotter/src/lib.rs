@@ -7,6 +7,7 @@
 //! or registries.
 
 // What a layer is, and the store that keeps layers.
+mod checked_index; // a note that a long index is right
 mod described; // layers of which only digests are here
 mod description; // their descriptions on disk
 mod error; // why a layer could not be made or read

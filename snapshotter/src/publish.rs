@@ -11,6 +11,7 @@ use kiln_tree::{LayerId, Tree};
 
 use kiln_files::{FileBytes, is_taken};
 
+use crate::checked_index;
 use crate::error::LayerError;
 use crate::facts::LayerFacts;
 use crate::layer::{Layer, LayerStore};
@@ -101,6 +102,8 @@ impl LayerStore {
         };
         let index = staged.join("index");
         write_index(&index, &tree).map_err(LayerError::at(&index))?;
+        // Without the note the next command looks at all entries.
+        let _ = checked_index::note(self.store(), &staged, &tree);
         let path = staged.join("facts");
         fs::write(&path, facts.to_bytes()).map_err(LayerError::at(&path))?;
         files.describe(&staged)?;

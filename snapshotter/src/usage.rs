@@ -6,6 +6,7 @@ use std::io;
 use kiln_cache::{DiskUsage, SpreadFile};
 use kiln_tree::{LayerId, NodeKind, Tree};
 
+use crate::checked_index;
 use crate::disk::Root;
 use crate::facts::LayerFacts;
 use crate::layer::{Layer, LayerStore};
@@ -49,10 +50,15 @@ pub(crate) fn of_files(root: &Root, tree: &Tree) -> DiskUsage {
 
 /// Returns what a layer takes whose files take `files`.
 pub(crate) fn of_layer(index: &Tree, files: DiskUsage) -> DiskUsage {
+    let note = if checked_index::is_noted(index) {
+        DiskUsage::of_lengths([0])
+    } else {
+        DiskUsage::default()
+    };
     let index = index.file_length();
     // Its directory, that of the files, the index, the facts, and what most layers get besides: the
     // name of an earlier one.
-    files + DiskUsage::of_lengths([0, 0, index, 0, 0])
+    files + note + DiskUsage::of_lengths([0, 0, index, 0, 0])
 }
 
 /// What is known of a layer without reading its index.

@@ -40,7 +40,7 @@ impl Layer {
     /// for a whole one.
     #[must_use]
     pub fn verify(&self, whiteouts: Whiteouts) -> Vec<LayerDamage> {
-        let tree = match self.tree() {
+        let tree = match self.tree_looked_at() {
             Ok(tree) => tree,
             Err(error) if error.is_momentary() => return vec![LayerDamage::Unreadable(error)],
             Err(_) => return vec![LayerDamage::Index],

@@ -2,7 +2,7 @@
 
 use std::cmp::Ordering;
 
-use super::entry::{Entry, FieldReader, encoded_length};
+use super::entry::{Entry, FieldReader, encoded_length, has_implied_tag};
 use super::index::Tree;
 use kiln_files::{GrowingBytes, compare_paths, is_clean};
 
@@ -11,6 +11,8 @@ use kiln_files::{GrowingBytes, compare_paths, is_clean};
 pub struct TreeBuilder {
     entries: GrowingBytes,
     offsets: Vec<u32>,
+    /// Whether an implied directory was added, which another entry may have replaced since.
+    has_implied: bool,
 }
 
 impl TreeBuilder {
@@ -26,6 +28,7 @@ impl TreeBuilder {
         let offset = |position| u32::try_from(tree.offset(position)).expect("read as such");
         Self {
             offsets: (0..tree.count).map(offset).collect(),
+            has_implied: tree.has_implied,
             entries: GrowingBytes::of(tree.entries),
         }
     }
@@ -46,6 +49,7 @@ impl TreeBuilder {
 
     fn add(&mut self, append: impl FnOnce(&mut Vec<u8>)) {
         let offset = self.entries.add(append);
+        self.has_implied |= has_implied_tag(self.entries.record(offset));
         let offset = u32::try_from(offset).expect("an index stays below 4 GiB");
         self.offsets.push(offset);
     }
@@ -74,6 +78,7 @@ impl TreeBuilder {
         let Self {
             entries,
             offsets: mut order,
+            has_implied,
         } = self;
         let path = |offset: u32| {
             FieldReader(entries.record(offset as usize))
@@ -83,7 +88,7 @@ impl TreeBuilder {
         let is_in_order =
             order.is_sorted_by(|&a, &b| compare_paths(path(a), path(b)) == Ordering::Less);
         if is_in_order {
-            return tree(&order, entries);
+            return tree(&order, entries, has_implied);
         }
         // Equal paths keep their order of arrival, and the last one is kept.
         order.sort_by(|&a, &b| compare_paths(path(a), path(b)).then(a.cmp(&b)));
@@ -97,18 +102,20 @@ impl TreeBuilder {
             let moved = sorted.add(|out| out.extend_from_slice(entry));
             *offset = u32::try_from(moved).expect("no more than before");
         }
-        tree(&order, sorted)
+        tree(&order, sorted, has_implied)
     }
 }
 
-fn tree(offsets: &[u32], entries: GrowingBytes) -> Tree {
+fn tree(offsets: &[u32], entries: GrowingBytes, may_have_implied: bool) -> Tree {
     let mut bytes = Vec::with_capacity(offsets.len() * 4);
     for offset in offsets {
         bytes.extend_from_slice(&offset.to_le_bytes());
     }
+    let is_implied = |offset: &u32| has_implied_tag(entries.record(*offset as usize));
     Tree {
         count: offsets.len(),
         offsets: bytes.into(),
+        has_implied: may_have_implied && offsets.iter().any(is_implied),
         entries: entries.finish(),
     }
 }

@@ -249,8 +249,15 @@ const IMPLIED: u8 = 9;
 /// Marks those of them that hide what is below.
 const IMPLIED_OPAQUE: u8 = 10;
 
+/// Says whether the entry at the start of some bytes is an implied directory.
+pub(super) fn has_implied_tag(bytes: &[u8]) -> bool {
+    let mut reader = FieldReader(bytes);
+    let _path = reader.short_bytes();
+    reader.tag().is_some_and(is_implied)
+}
+
 /// Says whether a tag is that of an implied directory.
-pub(super) fn is_implied(tag: u8) -> bool {
+fn is_implied(tag: u8) -> bool {
     matches!(tag, IMPLIED | IMPLIED_OPAQUE)
 }
 
@@ -296,7 +303,7 @@ impl<'a> FieldReader<'a> {
         })
     }
 
-    pub(super) fn tag(&mut self) -> Option<u8> {
+    fn tag(&mut self) -> Option<u8> {
         Some(self.take(1)?[0])
     }
 

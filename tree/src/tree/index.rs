@@ -5,7 +5,7 @@ use std::fmt;
 use std::io::{self, Write};
 use std::ops::Range;
 
-use super::entry::{Entry, FieldReader, encoded_length, is_implied};
+use super::entry::{Entry, FieldReader, NodeKind, encoded_length, has_implied_tag};
 use crate::{Blake3, LayerId};
 use kiln_files::{FileBytes, compare_paths, is_clean};
 
@@ -24,6 +24,8 @@ pub struct Tree {
     /// Where each entry begins, as four bytes.
     pub(super) offsets: FileBytes,
     pub(super) entries: FileBytes,
+    /// Whether any directory is only there for what is in it.
+    pub(super) has_implied: bool,
 }
 
 impl Tree {
@@ -32,6 +34,35 @@ impl Tree {
     /// # Errors
     /// When they are not one: every entry is looked at, so a damaged file is found here.
     pub fn from_bytes(bytes: impl Into<FileBytes>) -> Result<Self, InvalidTree> {
+        let mut tree = Self::of_checked_bytes(bytes, false)?;
+        let mut previous: Option<(&[u8], usize)> = None;
+        let mut has_implied = false;
+        for position in 0..tree.count {
+            let offset = tree.offset(position);
+            let bytes = tree.entries.get(offset..).ok_or(InvalidTree)?;
+            let (entry, _) = Entry::decode(bytes).ok_or(InvalidTree)?;
+            let in_order = previous.is_none_or(|(path, before)| {
+                before < offset && compare_paths(path, entry.path) == Ordering::Less
+            });
+            if !in_order || !is_clean(entry.path) {
+                return Err(InvalidTree);
+            }
+            has_implied |= matches!(entry.kind, NodeKind::Directory { implied: true, .. });
+            previous = Some((entry.path, offset));
+        }
+        tree.has_implied = has_implied;
+        Ok(tree)
+    }
+
+    /// Takes bytes that [`Tree::from_bytes`] took before, of which then [`Tree::has_implied`] was
+    /// `has_implied`. In time that does not depend on how many entries there are: none is looked at.
+    ///
+    /// # Errors
+    /// When they are shorter than the count of entries wants.
+    pub fn of_checked_bytes(
+        bytes: impl Into<FileBytes>,
+        has_implied: bool,
+    ) -> Result<Self, InvalidTree> {
         let bytes = bytes.into();
         let count = bytes
             .strip_prefix(MAGIC)
@@ -43,25 +74,12 @@ impl Tree {
             .and_then(|length| length.checked_add(HEADER))
             .filter(|&end| end <= bytes.len())
             .ok_or(InvalidTree)?;
-        let tree = Self {
+        Ok(Self {
             count,
             offsets: bytes.part(HEADER..offsets_end),
             entries: bytes.part(offsets_end..bytes.len()),
-        };
-        let mut previous: Option<(&[u8], usize)> = None;
-        for position in 0..count {
-            let offset = tree.offset(position);
-            let bytes = tree.entries.get(offset..).ok_or(InvalidTree)?;
-            let (entry, _) = Entry::decode(bytes).ok_or(InvalidTree)?;
-            let in_order = previous.is_none_or(|(path, before)| {
-                before < offset && compare_paths(path, entry.path) == Ordering::Less
-            });
-            if !in_order || !is_clean(entry.path) {
-                return Err(InvalidTree);
-            }
-            previous = Some((entry.path, offset));
-        }
-        Ok(tree)
+            has_implied,
+        })
     }
 
     /// Writes the bytes to be stored.
@@ -117,16 +135,17 @@ impl Tree {
         (0..self.count).map(|position| self.at(position))
     }
 
+    /// Says whether there are directories that are only there for what is in them.
+    #[must_use]
+    pub fn has_implied(&self) -> bool {
+        self.has_implied
+    }
+
     /// Returns the directories that are only there for what is in them.
     pub fn implied(&self) -> impl Iterator<Item = Entry<'_>> {
-        let tag = |position: usize| {
-            let entry = &self.entries[self.offset(position)..];
-            let mut reader = FieldReader(entry);
-            let _path = reader.short_bytes();
-            reader.tag()
-        };
-        (0..self.count)
-            .filter(move |&position| tag(position).is_some_and(is_implied))
+        let count = if self.has_implied { self.count } else { 0 };
+        (0..count)
+            .filter(|&position| has_implied_tag(&self.entries[self.offset(position)..]))
             .map(|position| self.at(position))
     }
 
