@@ -32,23 +32,33 @@ pub(crate) enum IndexError {
 
 /// Reads the index in the directory of a layer. Of one that is known to be right no entry is looked at.
 pub(crate) fn read(store: &Store, layer: &Path) -> Result<Tree, IndexError> {
-    let file = File::open(layer.join("index")).map_err(IndexError::Io)?;
-    let metadata = file.metadata().map_err(IndexError::Io)?;
-    let bytes = FileBytes::of_file(file).map_err(IndexError::Io)?;
-    if metadata.len() < LONG {
-        return Tree::from_bytes(bytes).map_err(IndexError::Invalid);
-    }
-    let noted = fs::read_to_string(layer.join("checked")).unwrap_or_default();
-    let noted = [false, true]
-        .into_iter()
-        .find(|has| noted == text(&metadata, *has));
-    if let Some(has_implied) = noted {
-        return Tree::of_checked_bytes(bytes, has_implied).map_err(IndexError::Invalid);
+    let (metadata, bytes) = open(layer).map_err(IndexError::Io)?;
+    let is_long = metadata.len() >= LONG;
+    if is_long {
+        let noted = fs::read_to_string(layer.join("checked")).unwrap_or_default();
+        let is_noted = |has_implied: &bool| noted == text(&metadata, *has_implied);
+        if let Some(has_implied) = [false, true].into_iter().find(is_noted) {
+            return Tree::of_checked_bytes(bytes, has_implied).map_err(IndexError::Invalid);
+        }
     }
     let tree = Tree::from_bytes(bytes).map_err(IndexError::Invalid)?;
-    // Without the note the next command looks at all entries again.
-    let _ = write(store, layer, &text(&metadata, tree.has_implied()));
+    if is_long {
+        // Without the note the next command looks at all entries again.
+        let _ = write(store, layer, &text(&metadata, tree.has_implied()));
+    }
     Ok(tree)
+}
+
+/// Reads the index in the directory of a layer, and looks at every entry, whoever did before.
+pub(crate) fn look(layer: &Path) -> Result<Tree, IndexError> {
+    let (_, bytes) = open(layer).map_err(IndexError::Io)?;
+    Tree::from_bytes(bytes).map_err(IndexError::Invalid)
+}
+
+/// Returns what the index is and what is in it, both of one file.
+fn open(layer: &Path) -> io::Result<(Metadata, FileBytes)> {
+    let file = File::open(layer.join("index"))?;
+    Ok((file.metadata()?, FileBytes::of_file(file)?))
 }
 
 /// Notes that the index in a directory is the one that was written there, if it is long.

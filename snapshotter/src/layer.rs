@@ -21,7 +21,6 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 
 use kiln_cache::{DiskUsage, Store, Unsettled, WorkDir};
-use kiln_files::FileBytes;
 use kiln_oci::DiffId;
 use kiln_threads::Stop;
 use kiln_tree::{Blake3, LayerId, Tree};
@@ -344,11 +343,7 @@ impl Layer {
     /// # Errors
     /// As [`Layer::tree`].
     pub(crate) fn tree_looked_at(&self) -> Result<Tree, LayerError> {
-        let bytes = File::open(self.path("index")).and_then(FileBytes::of_file);
-        let tree = bytes
-            .map_err(IndexError::Io)
-            .and_then(|bytes| Tree::from_bytes(bytes).map_err(IndexError::Invalid));
-        tree.map_err(|error| self.unreadable_index(error))
+        checked_index::look(&self.state.path).map_err(|error| self.unreadable_index(error))
     }
 
     fn unreadable_index(&self, error: IndexError) -> LayerError {

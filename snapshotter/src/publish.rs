@@ -1,7 +1,7 @@
 //! Publication of a finished layer: it is renamed to its name.
 
 use std::fs::{self, File};
-use std::io::{self, BufWriter, ErrorKind, Write as _};
+use std::io::{self, BufWriter, Write as _};
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::Path;
 use std::sync::{Arc, PoisonError};
@@ -9,7 +9,7 @@ use std::sync::{Arc, PoisonError};
 use kiln_cache::{DiskUsage, Unsettled, WorkDir};
 use kiln_tree::{LayerId, Tree};
 
-use kiln_files::{FileBytes, is_taken};
+use kiln_files::{is_taken, unless_gone};
 
 use crate::checked_index;
 use crate::error::LayerError;
@@ -58,18 +58,9 @@ impl<'a> UnpublishedFiles<'a> {
     /// Puts the files, which lie at `staged` now, into a layer whose own are not all there.
     fn replace(&self, staged: &Path, layer: &Path, work: &WorkDir) -> Result<(), LayerError> {
         let (diff, donor) = (layer.join("diff"), layer.join(DONOR));
-        match fs::rename(&diff, work.path().join("incomplete")) {
-            Err(error) if error.kind() != ErrorKind::NotFound => {
-                return Err(LayerError::at(&diff)(error));
-            }
-            _ => {}
-        }
-        match fs::remove_file(&donor) {
-            Err(error) if error.kind() != ErrorKind::NotFound => {
-                return Err(LayerError::at(&donor)(error));
-            }
-            _ => {}
-        }
+        let away = fs::rename(&diff, work.path().join("incomplete"));
+        unless_gone(away).map_err(LayerError::at(&diff))?;
+        unless_gone(fs::remove_file(&donor)).map_err(LayerError::at(&donor))?;
         self.describe(layer)?;
         match fs::rename(staged, &diff) {
             // Another kiln made it first.
@@ -168,6 +159,5 @@ fn write_index(path: &Path, tree: &Tree) -> io::Result<()> {
 
 /// Says whether the layer at a path has this index.
 fn has_index(layer: &Path, tree: &Tree) -> bool {
-    let bytes = File::open(layer.join("index")).and_then(FileBytes::of_file);
-    bytes.is_ok_and(|bytes| Tree::from_bytes(bytes).as_ref() == Ok(tree))
+    checked_index::look(layer).is_ok_and(|found| found == *tree)
 }
