@@ -14,7 +14,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::Store;
-use kiln_files::{is_taken, remove_tree, unless_gone};
+use kiln_files::{is_taken, is_there, remove_tree, unless_gone};
 
 /// The trash of a state directory.
 #[derive(Debug)]
@@ -88,15 +88,6 @@ impl Trash {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         fs::read_dir(self.store.path("trash")).map_or(true, |mut entries| entries.next().is_none())
-    }
-}
-
-/// Says whether there is anything at a path, if only a link to nowhere.
-fn is_there(path: &Path) -> io::Result<bool> {
-    match fs::symlink_metadata(path) {
-        Ok(_) => Ok(true),
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
-        Err(error) => Err(error),
     }
 }
 

@@ -1,12 +1,11 @@
 //! Damaged objects of the state directory, and the repair of a layer.
 
 use std::fmt;
-use std::fs;
 use std::io;
 use std::path::PathBuf;
 
 use kiln_cache::{ActionKey, Trash};
-use kiln_files::is_about_the_file;
+use kiln_files::{is_about_the_file, is_there};
 use kiln_oci::Sha256;
 use kiln_snapshotter::Whiteouts;
 use kiln_snapshotter::overlay::{self, Support};
@@ -151,7 +150,7 @@ pub(crate) fn is_gone(stores: &Stores, object: &DamagedObject) -> bool {
         DamagedObject::Name(path) => path.clone(),
         DamagedObject::Record(_) => return false,
     };
-    fs::symlink_metadata(path).is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
+    is_there(&path).is_ok_and(|is_there| !is_there)
 }
 
 /// Names a layer again whose index is whole, or makes its files again from a blob that is whole;

@@ -1,6 +1,8 @@
 //! What errors say about a file: that it is damaged, gone or in the way; or only about the moment.
 
+use std::fs;
 use std::io::{self, ErrorKind};
+use std::path::Path;
 
 use rustix::io::Errno;
 
@@ -39,6 +41,18 @@ pub fn unless_gone(result: io::Result<()>) -> io::Result<()> {
     match result {
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
         other => other,
+    }
+}
+
+/// Says whether there is anything at a path, if only a link to nowhere.
+///
+/// # Errors
+/// When that cannot be told.
+pub fn is_there(path: &Path) -> io::Result<bool> {
+    match fs::symlink_metadata(path) {
+        Ok(_) => Ok(true),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
     }
 }
 

@@ -14,7 +14,7 @@ mod remove_tree; // deleting trees in spite of their modes
 mod scoped; // opening a path without leaving a directory
 
 pub use bytes::FileBytes;
-pub use damage::{is_about_the_file, is_taken, unless_gone};
+pub use damage::{is_about_the_file, is_taken, is_there, unless_gone};
 pub use foreign_file::{open_foreign, read_foreign};
 pub use growing_bytes::{GrowingBytes, spill_into};
 pub use guest_path::{GuestPath, compare_paths, is_clean};
